@@ -1,0 +1,1 @@
+"""Modules and pure functions that several systems share."""

@@ -1,0 +1,1 @@
+"""Generative: systems that make what they were shown."""

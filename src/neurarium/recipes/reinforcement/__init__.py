@@ -1,0 +1,1 @@
+"""Reinforcement: systems that learn from their own experience."""

@@ -1,0 +1,1 @@
+"""Sequence: systems that keep a state through time."""

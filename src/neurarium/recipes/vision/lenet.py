@@ -1,0 +1,53 @@
+"""LeNet on the embedded digits, MNIST, Fashion-MNIST, or images of your own."""
+
+from neurarium.data.images import load_images
+from neurarium.learners.classify import Classify
+from neurarium.parts.schedules import cosine
+from neurarium.running.pictures import sheet
+from neurarium.running.recipe import Expect, recipe
+from neurarium.running.run import Result, Run
+from neurarium.systems.vision.lenet import LeNet
+
+
+@recipe(
+    expects=[
+        Expect("test_accuracy", at_least=0.98),
+        Expect("test_accuracy", at_least=0.99, given={"data": "mnist"}),
+        Expect("test_accuracy", at_least=0.90, given={"data": "fashion-mnist"}),
+    ],
+    smoke=dict(steps=60),
+    control=dict(shuffle_labels=True),
+)
+def lenet(
+    run: Run,
+    *,
+    data: str = "digits",
+    steps: int | None = None,
+    batch: int = 64,
+    lr: float = 2e-3,
+    shuffle_labels: bool = False,
+) -> Result:
+    """LeNet reads handwritten digits.
+
+    A picture goes through two rounds of convolution and pooling, then a small dense network names its class. The weights
+    are taught by cross-entropy and Adam, whose rate falls along a cosine. Look at the filters: strokes and edges.
+
+    Args:
+        data: digits, mnist, fashion-mnist, cifar10, idx:DIR or folder:DIR (a folder a class).
+        steps: updates (default: 5 epochs, but at least 1500).
+        batch: examples an update.
+        lr: learning rate at the start.
+        shuffle_labels: deal the labels out at random first; nothing can then be learned (the negative control).
+    """
+    images = load_images(data, seed=run.seed, device=run.device, shuffle_labels=shuffle_labels)
+    run.note(data=images.name)
+    learner = Classify(LeNet(shape=images.shape, classes=images.classes), lr=lr, schedule=cosine)
+    stream = images.train.batches(batch, seed=run.seed)
+
+    def evaluate() -> dict[str, float]:
+        return learner.evaluate(images.test.chunks(1000), prefix="test_")
+
+    steps = max(1500, 5 * len(images.train) // batch) if steps is None else steps
+    run.fit(learner, stream, steps=steps, evaluate=evaluate)
+    run.picture("filters", sheet(learner.model.conv1.weight.mean(1), columns=6))
+    return run.result(**evaluate())

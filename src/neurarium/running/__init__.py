@@ -1,0 +1,1 @@
+"""The run folder, the loop, checkpoints, seeds, devices, the catalogue and results."""

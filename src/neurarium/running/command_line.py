@@ -1,0 +1,45 @@
+"""Parsing with tyro, its errors told in one line. Imports no PyTorch."""
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any
+
+import tyro
+
+from neurarium.errors import InvalidValue
+
+
+def parse(target: Any, words: Sequence[str], program: str, *, description: str | None = None) -> Any:
+    """What `target` (a function or dataclass) returns for these words of a command line.
+
+    Raises:
+        InvalidValue: the words do not fit; the nearest option is named.
+        SystemExit: help was asked for and printed.
+    """
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return tyro.cli(target, prog=program, description=description, args=list(words), config=CONFIG)
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        raise InvalidValue(f"{one_line(told.getvalue())} (see {program} --help)") from None
+
+
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
+
+
+def one_line(box: str) -> str:
+    """The first paragraph of one of tyro's error boxes, and the option it suggests, as one line.
+
+    >>> one_line("╭─ Unrecognized ──╮\\n│ Unrecognized options: --stps │\\n│ ──── │\\n│ Perhaps you meant: │\\n│  --steps INT │\\n╰──╯")
+    'unrecognized options: --stps; did you mean --steps?'
+    """
+    lines = [line.strip("│ ").strip() for line in box.splitlines()[1:-1]]
+    text = " ".join(line if line.strip("─ ") else "\n" for line in lines).split("\n")
+    first = re.sub(r"\s*Got errors:.*", "", text[0]).strip()
+    meant = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(text))
+    hint = f"; did you mean {meant[1]}?" if meant else ""
+    return first[:1].lower() + first[1:].rstrip(".") + hint

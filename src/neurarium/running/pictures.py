@@ -1,0 +1,116 @@
+"""Pictures that many recipes draw: curves from a trace, sheets of small images, films. One look for all of them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from neurarium.errors import require
+from neurarium.running.trace import Line
+
+COLOURS = ("#2463a8", "#d1495b", "#2e933c", "#edae49", "#7a4fa3", "#00798c", "#8d6a4f", "#6c757d")
+
+LOOK = {
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 10,
+    "legend.frameon": False,
+    "figure.dpi": 120,
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The house's look, for figures made inside."""
+    with matplotlib.rc_context(LOOK):
+        yield
+
+
+def panels(rows: int = 1, columns: int = 1, *, width: float = 5.0, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+    """A figure of equal panels in the house's look, and its axes row by row."""
+    with look():
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, [ax for row in axes for ax in row]
+
+
+def curves(lines: Sequence[Line]) -> Figure | None:
+    """Every measure of a trace over the steps, one panel a measure (test beside training), one line a fit."""
+    names: dict[str, None] = dict.fromkeys(name.removeprefix("test_") for line in lines for name in line.measures)
+    if not names:
+        return None
+    figure, axes = panels(1, len(names), width=4.2)
+    for ax, name in zip(axes, names, strict=True):
+        _draw_measure(ax, name, lines)
+    return figure
+
+
+def _draw_measure(ax: Axes, name: str, lines: Sequence[Line]) -> None:
+    fits = list(dict.fromkeys(line.fit for line in lines))
+    for fit in fits:
+        for measure, style in ((name, "-"), (f"test_{name}", "o--")):
+            points = [(line.step, line.measures[measure]) for line in lines if line.fit == fit and measure in line.measures]
+            if points:
+                label = measure if len(fits) == 1 else f"{fit}: {measure}"
+                ax.plot(*zip(*points, strict=True), style, markersize=4, linewidth=1.4, label=label)
+    ax.set(xlabel="step", title=name)
+    if ax.lines:
+        ax.legend(fontsize=8)
+
+
+def sheet(images: Tensor, *, columns: int | None = None, titles: Sequence[str] = (), scale: float = 1.0) -> Figure:
+    """Small images side by side, each stretched to its own range.
+
+    Args:
+        images: (N, C, H, W) with C 1 or 3, or (N, H, W).
+        columns: images a row; the squarest sheet if not given.
+        titles: one above each image.
+        scale: size of an image in inches.
+    """
+    images = images.detach().float().cpu()
+    images = images.unsqueeze(1) if images.ndim == 3 else images
+    require(images.ndim == 4 and images.shape[1] in (1, 3), f"images of shape {tuple(images.shape)} cannot be drawn")
+    count = len(images)
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    figure, axes = panels(rows, columns, width=scale, height=scale * (1.25 if titles else 1.0))
+    for place, ax in enumerate(axes):
+        ax.axis("off")
+        if place < count:
+            ax.imshow(_stretched(images[place]), cmap="gray", interpolation="nearest", aspect="equal")
+            if titles:
+                ax.set_title(titles[place], fontsize=7)
+    return figure
+
+
+def _stretched(image: Tensor) -> np.ndarray:
+    low, high = image.min(), image.max()
+    image = (image - low) / torch.clamp(high - low, min=1e-12)
+    return image.permute(1, 2, 0).squeeze(-1).numpy()
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's content, without the date or version that would change it from run to run."""
+    content = BytesIO()
+    with look():
+        figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def film(frames: Sequence[Path], milliseconds: int) -> bytes:
+    """PNG files as one moving GIF that repeats."""
+    images = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    content = BytesIO()
+    images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+    return content.getvalue()

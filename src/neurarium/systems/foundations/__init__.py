@@ -1,0 +1,1 @@
+"""Foundations: from least squares to model selection."""

@@ -1,0 +1,1 @@
+"""Neuro: simulated neurons and populations."""

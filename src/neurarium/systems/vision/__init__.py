@@ -1,0 +1,1 @@
+"""Vision: systems that look at pictures."""

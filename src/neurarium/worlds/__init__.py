@@ -1,0 +1,1 @@
+"""Games and environments: what experience comes from."""
