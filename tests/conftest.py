@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,3 +22,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set NEURARIUM_DATA to a folder that holds it")
     return folder
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run without type checks in signatures, as users do: for tests of what is said to someone who errs."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

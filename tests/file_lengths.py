@@ -16,7 +16,11 @@ def lengths(folder: Path) -> dict[Path, int]:
 
 def too_long(folder: Path, *, limit: int = LIMIT) -> list[str]:
     """One line for every file that is over the limit."""
-    return [f"{path} has {lines} lines; split it, {limit} is the limit" for path, lines in lengths(folder).items() if lines > limit]
+    return [
+        f"{path} has {lines} lines; split it, {limit} is the limit"
+        for path, lines in lengths(folder).items()
+        if lines > limit
+    ]
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """The guards of conftest.py, tried out."""
 
 import os
+import random
 import socket
 import urllib.error
 import urllib.request
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from beartype.roar import BeartypeException
 from jaxtyping import TypeCheckError
 
-from neurarium.parts.bundles import Labelled, check_batch
+from neurarium.errors import InvalidValue
+from neurarium.systems.vision.lenet import LeNet
+from tests import checked
 
 
 @pytest.mark.offline
@@ -42,5 +44,24 @@ def test_torch_uses_one_thread() -> None:
 
 
 def test_shapes_are_enforced_at_run_time() -> None:
-    with pytest.raises((TypeCheckError, BeartypeException)):
-        check_batch(3, wanted="images")  # type: ignore[arg-type]
+    net = LeNet(shape=(1, 8, 8), classes=2)
+    with pytest.raises(TypeCheckError, match="images"):
+        net.features(torch.zeros(1, 8, 8))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_test_can_see_what_users_see() -> None:
+    net = LeNet(shape=(1, 8, 8), classes=2)
+    with pytest.raises(InvalidValue, match="images are"):
+        net.features(torch.zeros(1, 8, 8))
+
+
+@checked
+def half(number: float, parts: list[int]) -> float:
+    return number / 2 if parts else 0
+
+
+def test_checking_leaves_the_random_state_alone() -> None:
+    before = random.getstate()
+    assert half(3, [1, 2, 3, 4]) == 1.5
+    assert random.getstate() == before

@@ -3,11 +3,11 @@
 import tomllib
 from pathlib import Path
 
-import neurarium
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import neurarium
 from tests.file_lengths import lengths, too_long
 
 

@@ -1,9 +1,10 @@
 """neurarium on the command line. Imports no PyTorch until something is computed."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields, make_dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field as dataclass_field
+from dataclasses import fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +75,7 @@ def show_command(words: list[str]) -> int:
     """One system."""
     from neurarium.running.tell import show_recipe
 
-    def asked(name: Annotated[Positional[str], arg(help="a recipe's name")]) -> str:
+    def asked(name: Annotated[Positional[str], arg(metavar="NAME", help="a recipe's name")]) -> str:
         """One system: idea, source, options, promised and measured result."""
         return name
 
@@ -102,7 +103,7 @@ def train_command(words: list[str]) -> int:
 def resume_command(words: list[str]) -> int:
     """Go on with an interrupted run."""
 
-    def asked(run: Annotated[Positional[Path], arg(help="its folder")]) -> Path:
+    def asked(run: Annotated[Positional[Path], arg(metavar="RUN", help="its folder")]) -> Path:
         """Go on with an interrupted run from its newest whole checkpoint, bit for bit."""
         return run
 
@@ -140,7 +141,11 @@ def reproduce_command(words: list[str]) -> int:
 def check_command(words: list[str]) -> int:
     """Hold recipes to the contract."""
 
-    def asked(module: Annotated[Positional[str], arg(help="a file, a module's dotted name, or a recipe's name")]) -> str:
+    def asked(
+        module: Annotated[
+            Positional[str], arg(metavar="MODULE", help="a file, a module's dotted name, or a recipe's name")
+        ],
+    ) -> str:
         """Hold the recipes of a module to the house's contract, check by check."""
         return module
 
@@ -154,10 +159,13 @@ def export_command(words: list[str]) -> int:
     """Take the weights away."""
 
     def asked(
-        run: Annotated[Positional[Path], arg(help="its folder")],
+        run: Annotated[Positional[Path], arg(metavar="RUN", help="its folder")],
         /,
         *,
-        format: Annotated[Literal["safetensors", "torch", "onnx"], arg(help="safetensors: weights; others: runnable")],
+        format: Annotated[
+            Literal["safetensors", "torch", "onnx"],
+            arg(help="safetensors: the weights; the others: a program that runs"),
+        ] = "safetensors",
         out: Annotated[Path | None, arg(metavar="DIR", help="where to (default: RUN/export)")] = None,
     ) -> tuple[Path, Literal["safetensors", "torch", "onnx"], Path | None]:
         """Write a run's networks to files, and check that what was written computes the same."""
@@ -188,8 +196,7 @@ def _options_of(entry: Entry) -> type:
     for option in entry.options:
         told = arg(help=option.help, metavar=_metavar(option.type))
         members.append((option.name, Annotated[option.type, told], dataclass_field(default=option.default)))
-    for setting in fields(Settings):
-        members.append((setting.name, setting.type, dataclass_field(default=setting.default)))
+    members += [(setting.name, setting.type, dataclass_field(default=setting.default)) for setting in fields(Settings)]
     members.append(("out", Annotated[Path, arg(help="folder of all runs")], Path("runs")))
     members.append(("name", Annotated[str | None, arg(metavar="STR", help="the run's name (default: a number)")], None))
     return make_dataclass(entry.name, members, namespace={"__doc__": ""})
@@ -210,22 +217,16 @@ def _run_folder(given: Path) -> Path:
     return given if given.exists() or not (Path("runs") / given).exists() else Path("runs") / given
 
 
-class _interruptible:  # noqa: N801 - reads as a phrase
+@contextmanager
+def _interruptible() -> Iterator[None]:
     """Ends the program with 130 and a line on how to go on, when the user has stopped a run."""
+    from neurarium.running.loop import Interrupted
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        from neurarium.running.loop import Interrupted
-
-        if isinstance(error, Interrupted):
-            ERR.print(f"\nstopped at a whole checkpoint; go on with: neurarium resume {error}", highlight=False, soft_wrap=True)
-            raise SystemExit(130)
-        if isinstance(error, KeyboardInterrupt):
-            ERR.print("\nstopped; what was saved before still is", highlight=False)
-            raise SystemExit(130)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        yield
+    except Interrupted as stopped:
+        ERR.print(f"neurarium: {stopped}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        ERR.print("neurarium: stopped at once; what was saved before still is", markup=False, highlight=False)
+        raise SystemExit(130) from None

@@ -8,7 +8,7 @@ Shapes: B batch, N examples.
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -21,6 +21,7 @@ Batch_co = TypeVar("Batch_co", covariant=True)
 Bundle = TypeVar("Bundle", bound=tuple[Tensor, ...])
 
 
+@runtime_checkable
 class Indexed(Protocol[Batch_co]):
     """A `parts.bundles.Source` that says which bundle it gives."""
 

@@ -8,7 +8,7 @@ Shapes: B batch, N examples, C channels, H height, W width.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -20,6 +20,7 @@ from neurarium.errors import DataError, require
 from neurarium.parts.bundles import Labelled
 
 
+@runtime_checkable
 class Pixels(Protocol):
     """Images as bytes, by place."""
 
@@ -84,7 +85,7 @@ class ImageSet:
             raise DataError(f"an image set has {len(pixels)} images and {len(labels)} labels, but needs one for each")
         self.pixels = pixels
         self.labels = labels
-        self.peak = float(peak)
+        self.peak = torch.tensor(float(peak), dtype=torch.float32)
         self.seed = seed
         self.device: torch.device = labels.device
 
@@ -98,8 +99,8 @@ class ImageSet:
 
     def take(self, index: Int64[Tensor, " B"], /) -> Labelled:
         """The images at these places and their labels."""
-        # Divided, not multiplied by 1/255: that rounds otherwise than everyone else does for half the bytes.
-        inputs = self.pixels.take(index).to(torch.float32).div_(self.peak)
+        # Bytes over a float32 are float32 in one pass. Divided, for times 1/255 rounds half the bytes otherwise.
+        inputs = torch.div(self.pixels.take(index), self.peak)
         return Labelled(inputs, self.labels.index_select(0, index))
 
     def all(self) -> Labelled:

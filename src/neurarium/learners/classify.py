@@ -5,6 +5,7 @@ Shapes: B batch, K classes.
 """
 
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,8 +18,10 @@ from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, adam, set_rate
 from neurarium.parts.schedules import Schedule, constant
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Classify(Learner[Labelled]):
+
+class Classify(Learner[Labelled], Generic[Model]):
     """Teaches a network to name the class of its input.
 
     Args:
@@ -39,7 +42,7 @@ class Classify(Learner[Labelled]):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         *,
         optimizer: MakeOptimizer = adam,
         lr: float = 1e-3,
@@ -98,5 +101,3 @@ def correct_of(logits: Float[Tensor, "B K"], labels: Int64[Tensor, " B"]) -> Int
     1
     """
     return (logits.argmax(dim=1) == labels).sum()
-
-

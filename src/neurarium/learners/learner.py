@@ -35,6 +35,7 @@ class Learner(ABC, Generic[Batch]):
     >>> class Mean(Learner[Tensor]):
     ...     def __init__(self):
     ...         self.value = torch.zeros(())
+    ...
     ...     def learn(self, batch):
     ...         self.value += 0.5 * (batch.mean() - self.value)
     ...         return {"value": self.value.clone()}

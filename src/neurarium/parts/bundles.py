@@ -1,8 +1,8 @@
 """Bundles: what a batch is made of, by name. Every field has the batch as its first dimension."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from neurarium.errors import InvalidValue, require
@@ -29,6 +29,45 @@ class Paired(NamedTuple):
     targets: Float[Tensor, "B ..."]
 
 
+class Sequences(NamedTuple):
+    """Inputs over time, a target for every step, and the steps at which the target counts.
+
+    What stands in `targets` where the mask is False is never looked at.
+
+    >>> import torch
+    >>> batch = Sequences(torch.zeros(2, 5, 1), torch.zeros(2, 5, 1), torch.zeros(2, 5).bool())
+    >>> batch.inputs.shape[:2] == batch.mask.shape
+    True
+    """
+
+    inputs: Float[Tensor, "B T ..."]
+    targets: Shaped[Tensor, "B T ..."]
+    mask: Bool[Tensor, "B T"]
+
+
+class Transitions(NamedTuple):
+    """One step of experience each: what was seen, what was done, and what came of it.
+
+    `next_states` is what the step led to, even where the episode ended there and the world has begun another.
+    `terminated` means that nothing follows; `truncated`, that someone stopped looking (a time limit), so that what would
+    have followed still counts.
+
+    >>> import torch
+    >>> one, yes, no = torch.tensor([1]), torch.tensor([True]), torch.tensor([False])
+    >>> batch = Transitions(one, one, torch.tensor([-1.0]), one + 1, terminated=no, truncated=yes)
+    >>> batch.terminated.tolist()
+    [False]
+    """
+
+    states: Shaped[Tensor, "B ..."]
+    actions: Shaped[Tensor, "B ..."]
+    rewards: Float[Tensor, " B"]
+    next_states: Shaped[Tensor, "B ..."]
+    terminated: Bool[Tensor, " B"]
+    truncated: Bool[Tensor, " B"]
+
+
+@runtime_checkable
 class Source(Protocol):
     """Examples that can be counted and taken by index: a tensor in memory, or a folder of files."""
 

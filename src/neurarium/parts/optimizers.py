@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 
+@runtime_checkable
 class MakeOptimizer(Protocol):
     """Anything that builds an optimiser from parameters and a learning rate: a torch class, or a partial of one."""
 

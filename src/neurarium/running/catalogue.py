@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from inspect import cleandoc
 from pathlib import Path
 from types import ModuleType
@@ -76,12 +77,19 @@ class Entry:
     def _module(self) -> ModuleType:
         if self.ours:
             return importlib.import_module(f"neurarium.recipes.{self.family}.{self.path.stem}")
-        name = f"neurarium_outside_{self.path.stem}"
-        spec = importlib.util.spec_from_file_location(name, self.path)
-        assert spec and spec.loader
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return _import_outside(self.path)
+
+
+@cache
+def _import_outside(path: Path) -> ModuleType:
+    """A user's file as a module, once a process, as `import` would."""
+    name = f"neurarium_outside_{path.stem}_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def catalogue() -> dict[str, Entry]:

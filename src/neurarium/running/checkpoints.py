@@ -2,8 +2,8 @@
 
 A checkpoint is a folder `<fit>/<step>/`. Each top-level entry of the state (a network, an optimiser, the stream, the
 random state, the loop) puts its tensors into a safetensors file of that name; everything else stands in
-`manifest.json`, with the size and SHA-256 of each file and of itself. It is written in a hidden folder beside its place,
-flushed to the disk and only then renamed, so a crash at any moment leaves the checkpoints before it untouched.
+`manifest.json`, with the size and SHA-256 of each file and of itself. It is written in a hidden folder beside its
+place, flushed to the disk and only then renamed, so a crash at any moment leaves the checkpoints before it untouched.
 """
 
 import hashlib
@@ -14,14 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from neurarium.errors import CheckpointError
-from neurarium.learners.stream import State
 from neurarium.running.files import flush_folder, write_whole
 
 FORMAT = 1  # raised when the layout changes, so that an old program says so rather than guesses
@@ -29,7 +27,7 @@ MANIFEST = "manifest.json"
 KEPT = 2  # checkpoints of a fit that stay: the newest, and one to fall back to
 
 
-def save_checkpoint(folder: Path, step: int, state: Mapping[str, State]) -> Path:
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
     """Write `folder/<step>` whole, then drop all but the newest two.
 
     Args:
@@ -92,7 +90,7 @@ def newest_whole(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     return None, complaints
 
 
-def _write_files(draft: Path, step: int, state: Mapping[str, State]) -> None:
+def _write_files(draft: Path, step: int, state: Mapping[str, Any]) -> None:
     files: dict[str, Any] = {}
     trees: dict[str, Any] = {}
     for entry, value in state.items():
@@ -162,7 +160,9 @@ def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return {"tuple": items} if isinstance(value, tuple) else items
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise CheckpointError(f"the state at '{path}' is a {type(value).__name__}; a checkpoint holds tensors and plain values")
+    raise CheckpointError(
+        f"the state at '{path}' is a {type(value).__name__}; a checkpoint holds tensors and plain values"
+    )
 
 
 def _join(path: str, key: Any) -> str:

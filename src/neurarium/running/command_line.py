@@ -32,10 +32,10 @@ CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
 
 def one_line(box: str) -> str:
-    """The first paragraph of one of tyro's error boxes, and the option it suggests, as one line.
+    r"""The first paragraph of one of tyro's error boxes, and the option it suggests, as one line.
 
-    >>> one_line("╭─ Unrecognized ──╮\\n│ Unrecognized options: --stps │\\n│ ──── │\\n│ Perhaps you meant: │\\n│  --steps INT │\\n╰──╯")
-    'unrecognized options: --stps; did you mean --steps?'
+    >>> one_line("╭─ ──╮\n│ Unrecognized: --stps │\n│ ──── │\n│ Perhaps you meant: │\n│ --steps INT │\n╰──╯")
+    'unrecognized: --stps; did you mean --steps?'
     """
     lines = [line.strip("│ ").strip() for line in box.splitlines()[1:-1]]
     text = " ".join(line if line.strip("─ ") else "\n" for line in lines).split("\n")

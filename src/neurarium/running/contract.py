@@ -1,7 +1,7 @@
 """The contract: what every recipe must keep, check by check. Tests hold the catalogue to it; `neurarium check` yours.
 
-Each check runs the recipe at its smoke budget and looks at one promise of the house. `CHECKS` names them; a recipe may be
-exempt from one, with a reason, and an exemption from a check that would pass is itself a failure.
+Each check runs the recipe at its smoke budget and looks at one promise of the house. A recipe may be exempt from a
+check, with a reason, and an exemption from a check that would pass is itself a failure.
 """
 
 import random
@@ -32,7 +32,7 @@ from neurarium.running.train import Finished, resume, train
 STEPS_LOOKED_AT = 5  # steps at the start of a fit in which every parameter must be reached by a gradient
 
 
-class Broken(Exception):  # noqa: N818 - a finding, not an error
+class Broken(Exception):
     """A check's finding: which promise does not hold, and how."""
 
 
@@ -66,7 +66,12 @@ class Bench:
         return self.entry.load()
 
     def run(
-        self, *, seed: int = 0, before_fit: Callable[[Fit], None] | None = None, save_seconds: float = 1e9, **options: Any
+        self,
+        *,
+        seed: int = 0,
+        before_fit: Callable[[Fit], None] | None = None,
+        save_seconds: float = 1e9,
+        **options: Any,
     ) -> Finished:
         """One run in a new folder; the fits it made are in `fits`."""
         self.count += 1
@@ -104,7 +109,7 @@ def check_finishes(bench: Bench) -> None:
 def check_repeats(bench: Bench) -> None:
     """The same seed gives the same bits whatever chance was drawn before it; another seed gives others."""
     first = remains(bench.run())
-    torch.rand(7), np.random.rand(7), random.random()
+    torch.rand(7), np.random.default_rng().random(7), random.random()
     _same(first, remains(bench.run()), "a second run with the same seed differs")
     if difference(first, remains(bench.run(seed=1))) is None:
         raise Broken("another seed gives the same bits: the seed decides nothing")
@@ -118,7 +123,11 @@ def check_resumes(bench: Bench) -> None:
     for number, fit in enumerate(list(bench.fits)):
         for stop_at in sorted({1, max(1, fit.step // 2), max(1, fit.step - 1)}):
             _interrupt(bench, number, stop_at)
-            _same(whole, remains(resume(bench.folder)), f"stopped at step {stop_at} of '{fit.name}' and resumed, it differs")
+            _same(
+                whole,
+                remains(resume(bench.folder)),
+                f"stopped at step {stop_at} of '{fit.name}' and resumed, it differs",
+            )
 
 
 def check_watching(bench: Bench) -> None:
@@ -185,7 +194,9 @@ def check_learns(bench: Bench) -> None:
     promise = bench.recipe.expects[0]
     learned = [bench.run(seed=seed).result["measures"][promise.measure] for seed in (0, 1)]
     control = [bench.run(seed=seed, **bench.recipe.control).result["measures"][promise.measure] for seed in (0, 1)]
-    _better(promise.direction, learned, control, f"{promise.measure} of the negative control {dict(bench.recipe.control)}")
+    _better(
+        promise.direction, learned, control, f"{promise.measure} of the negative control {dict(bench.recipe.control)}"
+    )
     if bench.fits:
         frozen = [bench.run(seed=seed, before_fit=_freeze).result["measures"][promise.measure] for seed in (0, 1)]
         _better(promise.direction, learned, frozen, f"{promise.measure} without learning")
@@ -248,7 +259,11 @@ def check_module(module: str, console: Console) -> int:
 def _entries(module: str) -> list[Entry]:
     if not module.endswith(".py") and "." not in module:
         return [find(module)]
-    path = Path(module).resolve() if module.endswith(".py") else Path(module.replace(".", "/")).with_suffix(".py").resolve()
+    path = (
+        Path(module).resolve()
+        if module.endswith(".py")
+        else Path(module.replace(".", "/")).with_suffix(".py").resolve()
+    )
     if not path.exists():
         raise InvalidValue(f"there is no file {module}")
     entries = read(path)
@@ -292,7 +307,11 @@ def _probe(bench: Bench, look: Callable[[Fit], None]) -> None:
     def before(fit: Fit) -> None:
         nonlocal seen
         seen += 1
-        learner, stream, chance = copy_state(fit.learner.state_dict()), copy_state(fit.stream.state_dict()), torch.get_rng_state()
+        learner, stream, chance = (
+            copy_state(fit.learner.state_dict()),
+            copy_state(fit.stream.state_dict()),
+            torch.get_rng_state(),
+        )
         look(fit)
         fit.learner.load_state_dict(learner)
         fit.stream.load_state_dict(stream)
@@ -348,7 +367,9 @@ def _must_refuse(fit: Fit, name: str, spoiled: Any) -> None:
     except Exception as error:
         if type(error).__module__.startswith("jaxtyping"):
             return  # in tests, shape annotations refuse before the system does
-        raise Broken(f"{name} is refused by {type(error).__name__}, not in words for people, in fit '{fit.name}'") from error
+        raise Broken(
+            f"{name} is refused by {type(error).__name__}, not in words for people, in fit '{fit.name}'"
+        ) from error
     finally:
         fit.window.steps, fit.window.values = [], {}
     raise Broken(f"{name} is learned from without a word in fit '{fit.name}'")

@@ -26,12 +26,10 @@ def choose_device(name: DeviceName) -> torch.device:
         InvalidValue: the device is not there.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, is_there in there.items() if is_there)  # type: ignore[assignment]
-    if not there[name]:
-        have = ", ".join(device for device, is_there in there.items() if is_there)
-        raise InvalidValue(f"--device {name}: PyTorch finds no such device on this machine; it has: {have}")
-    return torch.device(name)
+    have = [device for device, is_there in there.items() if is_there]
+    if name != "auto" and name not in have:
+        raise InvalidValue(f"--device {name}: PyTorch finds no such device on this machine; it has: {', '.join(have)}")
+    return torch.device(have[0] if name == "auto" else name)
 
 
 def choose_precision(precision: Precision, learner: Learner[Any], device: torch.device) -> torch.dtype:

@@ -102,7 +102,9 @@ def _write_onnx(module: nn.Module, inputs: tuple[Tensor, ...], stem: Path) -> Ex
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it and fails later without it
     except ImportError:
-        raise MissingExtra("export to onnx needs more libraries; install them with: pip install 'neurarium[onnx]'") from None
+        raise MissingExtra(
+            "export to onnx needs more libraries; install them with: pip install 'neurarium[onnx]'"
+        ) from None
     path = stem.with_suffix(".onnx")
     with evaluating(module):
         program = torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=_any_batch(inputs), verbose=False)
@@ -131,7 +133,7 @@ def _any_batch(inputs: tuple[Tensor, ...]) -> tuple[dict[int, Any], ...]:
 
 
 def _gap(module: nn.Module, inputs: tuple[Tensor, ...], written: Callable[..., Any]) -> float:
-    """Largest difference between the module and what was written, on a batch of another size than it was written with."""
+    """Largest difference between the module and what was written, on a batch of another size."""
     wider = tuple(torch.cat([field, field, field[:1]]) for field in inputs)
     with evaluating(module):
         ours, theirs = _tensors(module(*wider)), _tensors(written(*wider))

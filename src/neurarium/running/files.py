@@ -60,7 +60,11 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file is too large"}
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is too large",
+}
 NO_WRITING = {errno.EROFS: "the disk is read-only", errno.EACCES: "permission denied", errno.EPERM: "permission denied"}
 
 
@@ -78,4 +82,6 @@ def disk_errors_told(folder: Path) -> Iterator[None]:
         if reason is None:
             raise
         remedy = "make room" if error.errno in NO_ROOM else "choose another folder with --out"
-        raise RunError(f"cannot write to {error.filename or folder}: {reason}; {remedy} (what was whole still is)") from error
+        raise RunError(
+            f"cannot write to {error.filename or folder}: {reason}; {remedy} (what was whole still is)"
+        ) from error

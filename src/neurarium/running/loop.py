@@ -28,7 +28,7 @@ EVALUATIONS = 10  # times in a fit that evaluation and pictures come round
 LONGEST_WINDOW = 100  # steps between two lines at the most, so that NaN is seen soon
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+class Interrupted(Exception):
     """The user stopped the run; its checkpoint is whole."""
 
 
@@ -65,7 +65,9 @@ class Fit:
         evaluate: called ten times over the fit and at its end; its measures go to the trace.
         draw: called at the same moments with the step.
         save_seconds: seconds between two checkpoints (0: after every step).
-        stop_at: stop there as if the user had interrupted (tests).
+        writer: whether this process writes the trace, checkpoints and pictures.
+        stop_at: stop there as if the user had interrupted.
+        observe: called after every step with its number and batch.
     """
 
     name: str
@@ -90,18 +92,18 @@ class Fit:
 
     def restore(self) -> list[str]:
         """Go back to the newest whole checkpoint, if there is one; returns a line for each that was not whole."""
-        sweep(self.checkpoints)
+        if self.writer:
+            sweep(self.checkpoints)
         state, complaints = newest_whole(self.checkpoints)
-        if state is None:
-            self.trace.rewind(self.name, 0)
-            return complaints
-        loop = state.pop("loop")
-        self.stream.load_state_dict(state.pop("stream"))
-        restore_random_state(state.pop("random"))
-        self.learner.load_state_dict(state)
-        self.step, self.seconds, self.last = loop["step"], loop["seconds"], loop["last"]
-        self.window.load_state_dict(loop["window"])
-        self.trace.rewind(self.name, self.step)
+        if state is not None:
+            loop = state.pop("loop")
+            self.stream.load_state_dict(state.pop("stream"))
+            restore_random_state(state.pop("random"))
+            self.learner.load_state_dict(state)
+            self.step, self.seconds, self.last = loop["step"], loop["seconds"], loop["last"]
+            self.window.load_state_dict(loop["window"])
+        if self.writer:
+            self.trace.rewind(self.name, self.step)
         return complaints
 
     def save(self) -> None:
@@ -134,7 +136,10 @@ class Fit:
                 self._tell(progress)
                 if stop.asked or self.step == self.stop_at:
                     self.save()
-                    raise Interrupted
+                    run = self.checkpoints.parents[1]
+                    raise Interrupted(
+                        f"stopped at step {self.step}, all of it saved; go on with: neurarium resume {run}"
+                    )
                 if time.perf_counter() - saved >= self.save_seconds and not self._done():
                     self.save()
                     saved = time.perf_counter()

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -18,8 +20,8 @@ from neurarium.running.trace import Line
 
 COLOURS = ("#2463a8", "#d1495b", "#2e933c", "#edae49", "#7a4fa3", "#00798c", "#8d6a4f", "#6c757d")
 
-LOOK = {
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+LOOK: Any = {
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -60,7 +62,9 @@ def _draw_measure(ax: Axes, name: str, lines: Sequence[Line]) -> None:
     fits = list(dict.fromkeys(line.fit for line in lines))
     for fit in fits:
         for measure, style in ((name, "-"), (f"test_{name}", "o--")):
-            points = [(line.step, line.measures[measure]) for line in lines if line.fit == fit and measure in line.measures]
+            points = [
+                (line.step, line.measures[measure]) for line in lines if line.fit == fit and measure in line.measures
+            ]
             if points:
                 label = measure if len(fits) == 1 else f"{fit}: {measure}"
                 ax.plot(*zip(*points, strict=True), style, markersize=4, linewidth=1.4, label=label)

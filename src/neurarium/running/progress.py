@@ -4,7 +4,8 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 PLAIN_LINES = 10  # lines a fit prints where there is no terminal
 
@@ -25,7 +26,12 @@ class Progress:
         self._told = 0
         self._bar: Bar | None = None
         if console.is_terminal and not console.quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[tell]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[tell]}"),
+            )
             self._bar = Bar(*columns, console=console, transient=True)
             self._task = self._bar.add_task(name, total=1.0, tell="")
 
@@ -48,7 +54,9 @@ class Progress:
         elif int(done * PLAIN_LINES) > self._told:
             self._told = int(done * PLAIN_LINES)
             left = f"  {seconds / done - seconds:.0f} s left" if 0 < done < 1 else ""
-            self.console.print(f"{self.name} {done:4.0%}  {self._tell(step, seconds, measures)}{left}", highlight=False)
+            self.console.print(
+                f"{self.name} {done:4.0%}  {self._tell(step, seconds, measures)}{left}", highlight=False, soft_wrap=True
+            )
 
     def _tell(self, step: int, seconds: float, measures: Mapping[str, float]) -> str:
         rate = (step - (self._first_step or 0)) / seconds if seconds > 0 else 0.0

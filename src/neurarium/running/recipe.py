@@ -2,8 +2,7 @@
 
 ```python
 @recipe(expects=[Expect("test_accuracy", at_least=0.98)], smoke=dict(steps=20), control=dict(shuffle_labels=True))
-def lenet(run: Run, *, data: str = "digits", steps: int = 1500) -> Result:
-    ...
+def lenet(run: Run, *, data: str = "digits", steps: int = 1500) -> Result: ...
 ```
 
 The signature is the configuration, the docstring the explanation; the decorator holds the promises.
@@ -57,7 +56,13 @@ class Expect:
             raise InvalidValue(f"Expect('{self.measure}') has no bound; give at_least, at_most, above, below or equals")
 
     def _rules(self) -> list[tuple[str, float, bool]]:
-        bounds = ((">=", self.at_least), ("<=", self.at_most), (">", self.above), ("<", self.below), ("==", self.equals))
+        bounds = (
+            (">=", self.at_least),
+            ("<=", self.at_most),
+            (">", self.above),
+            ("<", self.below),
+            ("==", self.equals),
+        )
         return [(sign, bound, sign[0] == ">") for sign, bound in bounds if bound is not None]
 
     @property

@@ -34,7 +34,7 @@ class Result:
     measures: dict[str, float]
 
 
-class Reached(Exception):  # noqa: N818 - not an error
+class Reached(Exception):
     """A run that was opened only for its learners has loaded the last of them."""
 
 
@@ -47,7 +47,7 @@ class Run:
         settings: seed, device, precision and so on.
         facts: option values as they turned out to be (`data="mnist"` for a folder that holds MNIST).
         before_fit: called with every `Fit` before it begins; the contract and other observers look in here.
-        opened: fits whose learners are wanted; the run then trains nothing, writes nothing, and ends at the last of them.
+        opened: fits whose learners are wanted; the run then trains and writes nothing, and ends at the last of them.
     """
 
     folder: Path
@@ -179,6 +179,7 @@ class Run:
             checkpoints=self.folder / "checkpoints" / name,
             device=self.device,
             dtype=dtype,
+            writer=self.opened is None,
             save_seconds=self.settings.save_seconds,
         )
         return fit

@@ -26,7 +26,7 @@ def seed_for(seed: int, *names: str | int) -> int:
 def seed_everything(seed: int) -> None:
     """Start every global generator from the seed."""
     torch.manual_seed(seed_for(seed, "torch"))
-    np.random.seed(seed_for(seed, "numpy") % 2**32)
+    np.random.seed(seed_for(seed, "numpy") % 2**32)  # noqa: NPY002 - for libraries that draw from the global one
     random.seed(seed_for(seed, "python"))
 
 
@@ -37,11 +37,14 @@ def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") 
 
 def random_state() -> State:
     """Where the global generators stand."""
-    keys, values = np.random.get_state(legacy=True)[1:3], random.getstate()
+    _, key, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     state: State = {
         "torch": torch.get_rng_state(),
-        "numpy": {"key": torch.from_numpy(np.asarray(keys[0]).astype(np.int64)), "position": int(keys[1])},
-        "python": values,
+        "numpy": {
+            "key": torch.from_numpy(np.asarray(key).astype(np.int64)),
+            "rest": [int(position), int(has_gauss), float(gauss)],
+        },
+        "python": random.getstate(),
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
@@ -52,7 +55,8 @@ def restore_random_state(state: State) -> None:
     """Set the global generators back to where they stood."""
     torch.set_rng_state(state["torch"])
     key = state["numpy"]["key"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", key, state["numpy"]["position"], 0, 0.0))
+    position, has_gauss, gauss = state["numpy"]["rest"]
+    np.random.set_state(("MT19937", key, position, has_gauss, gauss))  # noqa: NPY002
     random.setstate(state["python"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

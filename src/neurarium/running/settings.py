@@ -18,8 +18,12 @@ class Settings:
         Literal["float32", "bfloat16", "auto"],
         arg(help="of products; auto takes bfloat16 where the processor and the network gain by it"),
     ] = "float32"
-    compile: Annotated[bool, arg(help="compile the networks with torch.compile (seconds once, then faster or not)")] = False
-    minutes: Annotated[float | None, arg(metavar="FLOAT", help="learn for so long, instead of a number of steps")] = None
+    compile: Annotated[bool, arg(help="compile the networks with torch.compile (seconds once, then faster or not)")] = (
+        False
+    )
+    minutes: Annotated[float | None, arg(metavar="FLOAT", help="learn for so long, instead of a number of steps")] = (
+        None
+    )
     save_seconds: Annotated[float, arg(help="seconds between two checkpoints; 0 saves after every step")] = 30.0
     threads: Annotated[int | None, arg(metavar="INT", help="CPU threads (default: PyTorch's choice)")] = None
 

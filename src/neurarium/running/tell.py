@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from neurarium.running.recipe import Expect
 
 if TYPE_CHECKING:
     from neurarium.running.train import Finished
+
+LABEL = re.compile(r"[A-Z]\w+:")
 
 
 def list_recipes(console: Console, family: str) -> None:
@@ -38,11 +41,13 @@ def show_recipe(console: Console, entry: Entry) -> None:
     """Print all that is known of one system."""
     about, _, _ = entry.doc.partition("\nArgs:\n")
     console.print(f"{entry.name}  ({entry.family})\n", style="bold", highlight=False)
-    console.print(about.strip() + "\n", markup=False, highlight=False)
-    console.print(_card(entry.system) + "\n", markup=False, highlight=False)
+    console.print(_flowing(about) + "\n", markup=False, highlight=False)
+    console.print(_flowing(_card(entry.system)) + "\n", markup=False, highlight=False)
     console.print("options", style="bold")
     for option in entry.options:
-        console.print(f"  --{option.name.replace('_', '-')} {option.default}   {option.help}", markup=False, highlight=False)
+        console.print(
+            f"  --{option.name.replace('_', '-')} {option.default}   {option.help}", markup=False, highlight=False
+        )
     console.print("\npromised and measured", style="bold")
     for line in _evidence(entry):
         console.print(f"  {line}", markup=False, highlight=False)
@@ -105,6 +110,18 @@ def _worst(value: dict[str, Any], expect: Expect) -> float:
 
 def _card(system: Path) -> str:
     return ast.get_docstring(ast.parse(system.read_text(encoding="utf-8"))) or ""
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs as single lines, for the terminal to wrap; a line that begins with a label ("Source:") begins anew."""
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        joins = bool(lines) and bool(lines[-1]) and bool(line) and not line.startswith(" ") and not LABEL.match(line)
+        if joins and not lines[-1].startswith(" "):
+            lines[-1] += " " + line
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _short(path: Path) -> str:

@@ -1,7 +1,8 @@
 """The trace: measures by fit, step and wall time, one JSON object a line, only ever appended to.
 
-`{"fit": "fit", "step": 100, "seconds": 0.81, "measures": {"loss": 0.31}}`. A loss in it is the mean over the steps since
-the line before. When a run is resumed from a checkpoint, the lines after that checkpoint go, and are written again.
+`{"fit": "fit", "step": 100, "seconds": 0.81, "measures": {"loss": 0.31}}`. A loss in it is the mean over the steps
+since the line before. When a run is resumed from a checkpoint, the lines after that checkpoint go, and are written
+again.
 """
 
 import json

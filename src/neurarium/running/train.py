@@ -64,7 +64,9 @@ def train(
     """
     recipe, settings = entry.load(), settings or Settings()
     resolved = recipe.options(options or {})
-    require(settings.minutes is None or "steps" in resolved, f"{recipe.name} learns nothing in steps; leave out --minutes")
+    require(
+        settings.minutes is None or "steps" in resolved, f"{recipe.name} learns nothing in steps; leave out --minutes"
+    )
     with disk_errors_told(out):
         folder = _new_folder(out / recipe.name, name)
     with held(folder):
@@ -151,7 +153,9 @@ def _kept(recipe: Recipe, options: Mapping[str, Any], result: Result) -> list[di
 def _new_folder(parent: Path, name: str | None) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     if name is not None:
-        require(re.fullmatch(r"[\w.-]+", name) is not None, f"--name is '{name}'; use letters, digits, '.', '_' and '-'")
+        require(
+            re.fullmatch(r"[\w.-]+", name) is not None, f"--name is '{name}'; use letters, digits, '.', '_' and '-'"
+        )
         return _claim(parent / name)
     while True:
         taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
@@ -165,7 +169,9 @@ def _claim(folder: Path) -> Path:
     try:
         folder.mkdir()
     except FileExistsError:
-        raise RunError(f"{folder} exists; go on with it by 'neurarium resume {folder}', or choose another --name") from None
+        raise RunError(
+            f"{folder} exists; go on with it by 'neurarium resume {folder}', or choose another --name"
+        ) from None
     return folder
 
 

@@ -1,0 +1,5 @@
+"""`python -m neurarium` is `neurarium`."""
+
+from neurarium.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""A generative adversarial network on a ring of Gaussians, where forgetting a mode shows."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from torch import Tensor
+
+from neurarium.data.mixtures import GOOD_WITHIN, Mixture, ring
+from neurarium.parts.schedules import cosine
+from neurarium.running.pictures import COLOURS, panels
+from neurarium.running.recipe import Expect, recipe
+from neurarium.running.run import Result, Run
+from neurarium.systems.generative.gan import Adversarial, Discriminator, Generator, minimax, non_saturating
+
+JUDGED = 10_000  # generated samples that the measures are taken on
+DRAWN = 2_000  # samples in a picture
+FINE = 120  # places a side at which the discriminator's output is drawn
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"non_saturating": non_saturating, "minimax": minimax}
+
+
+@recipe(
+    expects=[Expect("good_samples", at_least=0.90), Expect("modes", equals=8)],
+    smoke=dict(steps=400),
+    control=dict(lr=0.0),
+)
+def gan(
+    run: Run,
+    *,
+    loss: Literal["non_saturating", "minimax"] = "non_saturating",
+    steps: int = 15_000,
+    batch: int = 256,
+    lr: float = 1e-3,
+    noise: int = 2,
+    gaussians: int = 8,
+    radius: float = 2.0,
+    deviation: float = 0.02,
+) -> Result:
+    """Two networks play forger and detective until eight small Gaussians come out of noise.
+
+    The discriminator learns to tell real points from generated ones, the generator to be taken for real. The data are
+    the field's touchstone for forgetful generators: eight Gaussians of deviation 0.02 on a circle of radius 2. A sample
+    is good within three deviations of its nearest centre; a Gaussian is found (a mode) if a quarter of its equal share
+    of samples are good ones there. Watch the film: the same noise, moving as the game goes on.
+
+    Args:
+        loss: what the generator minimises: non_saturating, −log D(G(z)), or minimax, log(1 − D(G(z))).
+        steps: turns of both players.
+        batch: real samples a turn, and as many generated ones.
+        lr: learning rate of both players at the start; it falls to 0 along a cosine (0: nothing is learned).
+        noise: how many normal numbers a sample is made from.
+        gaussians: how many there are on the ring.
+        radius: of the ring.
+        deviation: standard deviation of each Gaussian.
+    """
+    mixture = ring(gaussians, radius=radius, deviation=deviation)
+    learner = Adversarial(
+        Generator(noise=noise), Discriminator(), generator_loss=LOSSES[loss], lr=lr, schedule=cosine
+    ).to(run.device)
+    fixed = torch.randn(JUDGED, noise, generator=run.generator("fixed noise")).to(run.device)
+    real = mixture.sample(JUDGED, generator=run.generator("real samples")).inputs.to(run.device)
+
+    def evaluate() -> dict[str, float]:
+        modes, good = mixture.likeness(learner.decode(fixed))
+        return {"modes": modes, "good_samples": good}
+
+    def draw(step: int) -> None:
+        outputs = learner.outputs(real, fixed)
+        if outputs.won:
+            run.say(
+                f"warning: at step {step} the discriminator has won (its mean output is {outputs.real:.3f} on real, "
+                f"{outputs.fake:.3f} on generated samples); the minimax loss is flat there: "
+                "try --loss non_saturating or a smaller --lr"
+            )
+        run.picture("samples", draw_samples(learner, mixture, real, fixed, title=f"step {step}"), step=step)
+
+    draw(0)
+    run.fit(
+        learner, mixture.batches(batch, seed=run.seed, device=run.device), steps=steps, evaluate=evaluate, draw=draw
+    )
+    run.film("samples", milliseconds=500)
+    run.picture("samples", draw_samples(learner, mixture, real, fixed, title="real and generated samples"))
+    return run.result(**evaluate())
+
+
+def draw_samples(learner: Adversarial, mixture: Mixture, real: Tensor, noise: Tensor, *, title: str) -> Figure:
+    """Real and generated samples on the discriminator's output, and each one's place about its nearest centre."""
+    real, fake = real[:DRAWN].cpu(), learner.decode(noise[:DRAWN]).cpu()
+    figure, (whole, close) = panels(1, 2, width=4.6, height=4.4)
+    _draw_output(whole, learner, float(1.5 * mixture.centres.abs().max()))
+    _draw_close(close, mixture)
+    for points, name, colour, size in ((real, "real", COLOURS[1], 7.0), (fake, "generated", COLOURS[0], 3.0)):
+        whole.scatter(*points.T, s=size, color=colour, alpha=0.5, linewidths=0, label=name)
+        place = (points - mixture.centres[mixture.nearest(points)[1]]) / mixture.deviation
+        close.scatter(*place.T, s=size, color=colour, alpha=0.5, linewidths=0, label=name)
+    whole.set_title(title)
+    whole.legend(loc="upper right", fontsize=8, markerscale=3)
+    return figure
+
+
+def _draw_output(ax: Axes, learner: Adversarial, reach: float) -> None:
+    side = torch.linspace(-reach, reach, FINE)
+    places = torch.cartesian_prod(side, side)
+    device = next(learner.discriminator.parameters()).device
+    output = learner.judge(places.to(device)).reshape(FINE, FINE).T.cpu()
+    levels = torch.linspace(0, 1, 11).tolist()
+    shades = ax.contourf(side, side, output, levels=levels, cmap="Greys", alpha=0.35)
+    ax.figure.colorbar(shades, ax=ax, label="discriminator's output D", shrink=0.8, ticks=[0, 0.5, 1])
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    ax.grid(visible=False)
+
+
+def _draw_close(ax: Axes, mixture: Mixture) -> None:
+    ax.add_patch(Circle((0, 0), GOOD_WITHIN, fill=False, linestyle="--", color="0.3"))
+    ax.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal", title="about the nearest centre")
+    ax.set(xlabel=f"standard deviations of {mixture.deviation:g}; good inside the circle")

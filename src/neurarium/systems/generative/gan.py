@@ -1,0 +1,263 @@
+r"""Generative adversarial networks: a forger and a detective teach each other.
+
+The generator turns noise into samples; the discriminator says how probably a sample is real. Each in its turn takes a
+gradient step against the other. The discriminator's best answer is D* = p/(p+q) for data density p and generated
+density q, and what is then left to the generator is the Jensen–Shannon divergence of the two: it is least, at
+D* = 1/2 everywhere, where the samples cannot be told from the data.
+
+Source: CSE 151B, General Adversarial Networks; CS 479 §30; Goodfellow et al. 2014, Generative adversarial nets,
+eq. 1, algorithm 1 (one discriminator step a turn), proposition 1, theorem 1.
+Differs: Adam with β₁ = 1/2 and real and generated samples in one batch (Radford, Metz & Chintala 2016, §3) instead of
+momentum; both losses on logits, so that neither overflows; rates that fall along a schedule, so that the two players
+come to rest rather than circle each other.
+Shapes: B batch, Z noise, F features of a sample.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+from torch.optim import Adam
+
+from neurarium.errors import InvalidValue, require
+from neurarium.learners.learner import Learner, Measures
+from neurarium.parts.bundles import check_batch
+from neurarium.parts.modes import evaluating
+from neurarium.parts.optimizers import MakeOptimizer, set_rate
+from neurarium.parts.schedules import Schedule, constant
+
+NOISE = 2  # Z: as many as the plane has dimensions
+HIDDEN = (128, 128)  # units, Metz et al. 2017, Unrolled generative adversarial networks, appendix A
+LEAK = 0.2  # slope of the discriminator's rectifier below 0, Radford, Metz & Chintala 2016, §3
+WON = 0.95  # mean output from which on the discriminator counts as the winner, and 1 − WON on generated samples
+
+adam: MakeOptimizer = partial(Adam, betas=(0.5, 0.999), fused=True)  # Radford, Metz & Chintala 2016, §4
+
+
+class Generator(nn.Module):
+    """Samples from noise.
+
+    Args:
+        noise: size Z of the noise.
+        features: size F of a sample.
+        hidden: units of the layers between.
+
+    Raises:
+        InvalidValue: noise or features below 1, or noise of another size than Z.
+
+    >>> Generator(noise=2, features=3)(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, *, noise: int = NOISE, features: int = 2, hidden: tuple[int, ...] = HIDDEN) -> None:
+        super().__init__()
+        require(noise >= 1, f"noise is {noise}; a generator needs at least 1 number to start from")
+        self.noise = noise
+        self.layers = dense((noise, *hidden, features), nn.ReLU)
+
+    def forward(self, noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B F"]:
+        """One sample for each row of noise."""
+        if noise.shape[1:] != (self.noise,):
+            raise InvalidValue(
+                f"noise is {tuple(noise.shape[1:])} a sample, but this generator was built for ({self.noise},)"
+            )
+        return self.layers(noise)
+
+    def draw(self, count: int) -> Float[Tensor, "B Z"]:
+        """Noise z ~ N(0, I) from the device's global generator, which a checkpoint holds."""
+        return torch.randn(count, self.noise, device=next(self.parameters()).device)
+
+
+class Discriminator(nn.Module):
+    """Logits that samples are real: D(x) is their sigmoid.
+
+    Args:
+        features: size F of a sample.
+        hidden: units of the layers between.
+
+    Raises:
+        InvalidValue: features below 1, or samples of another size than F.
+
+    >>> Discriminator(features=3)(torch.zeros(5, 3)).shape
+    torch.Size([5])
+    """
+
+    def __init__(self, *, features: int = 2, hidden: tuple[int, ...] = HIDDEN) -> None:
+        super().__init__()
+        self.features = features
+        self.layers = dense((features, *hidden, 1), partial(nn.LeakyReLU, LEAK))
+
+    def forward(self, samples: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        """One logit for each sample."""
+        if samples.shape[1:] != (self.features,):
+            raise InvalidValue(
+                f"samples are {tuple(samples.shape[1:])}, but this discriminator was built for ({self.features},)"
+            )
+        return self.layers(samples).squeeze(1)
+
+
+def dense(sizes: tuple[int, ...], activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Dense layers with an activation between every two.
+
+    Raises:
+        InvalidValue: a size below 1.
+
+    >>> [type(layer).__name__ for layer in dense((2, 8, 1), nn.ReLU)]
+    ['Linear', 'ReLU', 'Linear']
+    """
+    require(min(sizes) >= 1, f"the layers have sizes {list(sizes)}, but each must be at least 1")
+    layers = [layer for before, after in pairwise(sizes) for layer in (nn.Linear(before, after), activation())]
+    return nn.Sequential(*layers[:-1])
+
+
+def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """What the discriminator minimises, from its logits: −V(D, G) of eq. 1.
+
+    >>> discriminator_loss(torch.zeros(4), torch.zeros(4)).item()  # log 4: it can tell nothing
+    1.3862943649291992
+    """
+    # −V = −E log D(x) − E log(1 − D(G(z))), with log σ(a) = −softplus(−a) and log(1 − σ(a)) = −softplus(a)
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+def minimax(fake: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """The generator's loss of eq. 1, from the discriminator's logits; it goes flat where the discriminator is sure.
+
+    >>> minimax(torch.zeros(4)).item()
+    -0.6931471824645996
+    """
+    # V = E log(1 − D(G(z))) + const, whose slope by the logit a is −σ(a) = −D
+    return -softplus(fake).mean()
+
+
+def non_saturating(fake: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """The generator's loss of §3, from the discriminator's logits; it is steepest where the discriminator is sure.
+
+    >>> non_saturating(torch.zeros(4)).item()
+    0.6931471824645996
+    """
+    # −E log D(G(z)), whose slope by the logit a is −(1 − D)
+    return softplus(-fake).mean()
+
+
+class Outputs(NamedTuple):
+    """The discriminator's mean output D on real and on generated samples; 1/2 on both is a draw.
+
+    >>> Outputs(real=0.99, fake=0.01).won, Outputs(real=0.6, fake=0.4).won
+    (True, False)
+    """
+
+    real: float
+    fake: float
+
+    @property
+    def won(self) -> bool:
+        """Whether the discriminator tells nearly everything apart."""
+        return self.real > WON and self.fake < 1 - WON
+
+
+class Adversarial(Learner[tuple[Tensor, ...]]):
+    """Two networks that learn against each other: the discriminator's turn, then the generator's.
+
+    Args:
+        generator: a module from noise (B, Z) to samples, with `draw` for the noise.
+        discriminator: a module from samples to logits (B,).
+        generator_loss: what the generator minimises, from the discriminator's logits on its samples.
+        optimizer: builds both optimisers from parameters and `lr`.
+        lr: learning rate of both at the schedule's 1.
+        schedule: factor of the learning rate by progress.
+
+    >>> _ = torch.manual_seed(0)
+    >>> learner = Adversarial(Generator(features=1), Discriminator(features=1), lr=3e-3)
+    >>> for _ in range(100):
+    ...     measures = learner.learn((torch.randn(64, 1) + 3.0,))
+    >>> 2.0 < learner.sample(1000).mean().item() < 4.0
+    True
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: nn.Module,
+        *,
+        generator_loss: Callable[[Tensor], Tensor] = non_saturating,
+        optimizer: MakeOptimizer = adam,
+        lr: float = 1e-3,
+        schedule: Schedule = constant,
+    ) -> None:
+        require(lr >= 0, f"lr is {lr}, but must not be negative")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.generator_loss = generator_loss
+        self.lr = lr
+        self.schedule = schedule
+        self.generator_optimizer = optimizer(generator.parameters(), lr=lr)
+        self.discriminator_optimizer = optimizer(discriminator.parameters(), lr=lr)
+
+    def learn(self, batch: tuple[Tensor, ...]) -> Measures:
+        """One turn of each player.
+
+        Args:
+            batch: real samples, and whatever else the stream gives (labels), which is left alone.
+
+        Raises:
+            InvalidValue: the batch is empty, or its samples have another shape than the generator's.
+        """
+        check_batch(batch, wanted="real samples")
+        rate = self.lr * self.schedule(self.progress)
+        set_rate(self.discriminator_optimizer, rate)
+        set_rate(self.generator_optimizer, rate)
+        return {**self.discriminate(batch[0]), **self.generate(len(batch[0]))}
+
+    def discriminate(self, real: Float[Tensor, "B ..."]) -> Measures:
+        """The discriminator's turn: real against new generated samples."""
+        with torch.no_grad():
+            fake = self.generator(self.generator.draw(len(real)))
+        if real.shape[1:] != fake.shape[1:]:
+            raise InvalidValue(
+                f"real samples are {tuple(real.shape[1:])}, but generated ones {tuple(fake.shape[1:])}; build the "
+                "generator and the discriminator for the data"
+            )
+        self.discriminator_optimizer.zero_grad()
+        on_real, on_fake = self.discriminator(torch.cat([real, fake])).float().chunk(2)
+        loss = discriminator_loss(on_real, on_fake)
+        loss.backward()
+        self.discriminator_optimizer.step()
+        outputs = torch.sigmoid(torch.stack([on_real.detach(), on_fake.detach()])).mean(dim=1)
+        return {"discriminator_loss": loss.detach(), "real_output": outputs[0], "fake_output": outputs[1]}
+
+    def generate(self, count: int) -> Measures:
+        """The generator's turn: new samples, judged by the discriminator as it now is."""
+        self.generator_optimizer.zero_grad()
+        loss = self.generator_loss(self.discriminator(self.generator(self.generator.draw(count))).float())
+        # The way leads through the discriminator, but its parameters must get no gradient from here.
+        loss.backward(inputs=list(self.generator.parameters()))
+        self.generator_optimizer.step()
+        return {"generator_loss": loss.detach()}
+
+    def sample(self, count: int) -> Tensor:
+        """New generated samples, in evaluation mode."""
+        return self.decode(self.generator.draw(count))
+
+    def decode(self, noise: Float[Tensor, "B Z"]) -> Tensor:
+        """The generated samples of given noise, in evaluation mode."""
+        with evaluating(self.generator):
+            return self.generator(noise)
+
+    def judge(self, samples: Tensor) -> Float[Tensor, " B"]:
+        """D: the probability that each sample is real, in evaluation mode."""
+        with evaluating(self.discriminator):
+            return torch.sigmoid(self.discriminator(samples).float())
+
+    def outputs(self, real: Tensor, noise: Float[Tensor, "B Z"]) -> Outputs:
+        """The discriminator's mean output on real samples and on those generated from some noise."""
+        return Outputs(float(self.judge(real).mean()), float(self.judge(self.decode(noise)).mean()))
+
+    def example(self, batch: tuple[Tensor, ...]) -> dict[str, tuple[Tensor, ...]]:
+        """Noise for the generator and real samples for the discriminator."""
+        return {"generator": (self.generator.draw(len(batch[0])),), "discriminator": (batch[0],)}

@@ -1,0 +1,26 @@
+"""The contract over the whole catalogue."""
+
+import pytest
+
+from neurarium.running.catalogue import catalogue
+from neurarium.running.contract import ALL_CHECKS, check
+
+RECIPES = catalogue()
+
+
+@pytest.mark.parametrize("check_name", ALL_CHECKS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_contract(recipe: str, check_name: str) -> None:
+    finding = check(RECIPES[recipe], check_name)
+    assert finding.fine, f"{recipe} breaks '{check_name}': {finding.text}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_smoke_and_control_name_real_options(recipe: str) -> None:
+    made = RECIPES[recipe].load()
+    assert made.smoke
+    assert made.control
+    assert made.name == recipe
+    assert tuple(made.expects) == RECIPES[recipe].expects
+    assert made.defaults == {option.name: option.default for option in RECIPES[recipe].options}
+    assert all(option.help for option in RECIPES[recipe].options), "every option is explained under Args:"
