@@ -189,3 +189,16 @@ def misplaced(package: Path) -> list[str]:
         if not (path.parent / "__init__.py").is_file():
             faults.append(f"{place.parent} has no __init__.py")
     return list(dict.fromkeys(faults))
+
+
+def unenforced_protocols(package: Path) -> list[str]:
+    """One line for every protocol that no check at run time, and so no test, can hold a value against."""
+    faults = []
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases = {ast.unparse(base).partition("[")[0].removeprefix("typing.") for base in node.bases}
+                marks = {ast.unparse(mark).removeprefix("typing.") for mark in node.decorator_list}
+                if "Protocol" in bases and "runtime_checkable" not in marks:
+                    faults.append(f"{path.relative_to(package)}:{node.lineno}: {node.name} needs @runtime_checkable")
+    return faults

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture import ARROWS, misplaced, missing_mirrors, unsafe_loading, wrong_arrows
+from tests.architecture import ARROWS, misplaced, missing_mirrors, unenforced_protocols, unsafe_loading, wrong_arrows
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,10 @@ def test_everything_lies_where_the_plan_says(package: Path) -> None:
 
 def test_opening_a_file_never_runs_code(package: Path) -> None:
     assert unsafe_loading(package) == []
+
+
+def test_every_protocol_can_be_enforced(package: Path) -> None:
+    assert unenforced_protocols(package) == []
 
 
 @pytest.mark.parametrize("module", ["neurarium", "neurarium.cli", "neurarium.running.catalogue"])
@@ -161,6 +165,14 @@ def test_unsafe_loading_is_found(planted: Path, source: str) -> None:
 def test_safe_loading_is_left_alone(planted: Path, source: str) -> None:
     write(planted / "running" / "run.py", source)
     assert unsafe_loading(planted) == []
+
+
+def test_a_protocol_without_a_check_is_found(planted: Path) -> None:
+    write(
+        planted / "parts" / "gate.py",
+        "class A(Protocol): ...\n@runtime_checkable\nclass B(Protocol[T]): ...\nclass C(typing.Protocol[T]): ...",
+    )
+    assert [line.split()[1] for line in unenforced_protocols(planted)] == ["A", "C"]
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,11 @@ def train_command(words: list[str]) -> int:
     chosen = parse(_options_of(entry), words[1:], f"neurarium train {words[0]}", description=_help_of(entry))
     options = {option.name: getattr(chosen, option.name) for option in entry.options}
     settings = Settings(**{field.name: getattr(chosen, field.name) for field in fields(Settings)})
-    from neurarium.running import tell, train
+    from neurarium.running import ranks, tell, train
 
     with _interruptible():
         done = train.train(entry, options, settings, out=chosen.out, name=chosen.name, console=OUT)
-        tell.finished(OUT, entry, done)
+        tell.finished(ranks.speaker(OUT), entry, done)
     return 0
 
 
@@ -108,12 +108,12 @@ def resume_command(words: list[str]) -> int:
         return run
 
     folder = _run_folder(parse(asked, words, "neurarium resume"))
-    from neurarium.running import tell, train
+    from neurarium.running import ranks, tell, train
 
     about = train.read_run(folder)
     with _interruptible():
         done = train.resume(folder, console=OUT)
-        tell.finished(OUT, find(about["source"] or about["recipe"]), done)
+        tell.finished(ranks.speaker(OUT), find(about["source"] or about["recipe"]), done)
     return 0
 
 

@@ -90,6 +90,6 @@ def small(run: Run, *, steps: int = 200, lr: float = 0.05, shuffle_labels: bool 
 
     run.fit(learner, PointStream(train, chance), steps=steps, evaluate=accuracy)
     figure, (ax,) = panels()
-    ax.scatter(*test.inputs[:, :2].T.numpy(), c=test.labels.numpy(), s=4)
+    ax.scatter(test.inputs[:, 0].numpy(), test.inputs[:, 1].numpy(), c=test.labels.numpy(), s=4)
     run.picture("points", figure)
     return run.result(**accuracy())

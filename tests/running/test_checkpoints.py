@@ -11,7 +11,12 @@ from neurarium.running.checkpoints import load_checkpoint, newest_whole, save_ch
 from neurarium.running.states import difference
 
 leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.builds(torch.tensor, st.integers(0, 9))
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.builds(torch.tensor, st.integers(0, 9)),
 )
 trees = st.recursive(
     leaves,
@@ -96,7 +101,7 @@ def test_every_single_flipped_bit_is_seen(data: st.DataObject, tmp_path_factory:
 def test_none_whole_is_an_error_and_none_at_all_is_not(tmp_path: Path) -> None:
     assert newest_whole(tmp_path) == (None, [])
     (save_checkpoint(tmp_path, 1, state()) / "manifest.json").write_text("{")
-    with pytest.raises(CheckpointError, match="no checkpoint .* is whole"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint .* is whole"):
         newest_whole(tmp_path)
 
 

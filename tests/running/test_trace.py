@@ -62,7 +62,7 @@ def test_the_first_step_and_measure_that_are_not_finite_are_named(bad: float) ->
     window = Window()
     for step, value in ((41, 1.0), (42, bad), (43, bad)):
         window.add(step, {"fine": torch.tensor(0.0), "loss": torch.tensor(value)})
-    with pytest.raises(NotFinite, match="loss became (nan|inf) at step 42"):
+    with pytest.raises(NotFinite, match=r"loss became (nan|inf) at step 42"):
         window.flush()
 
 

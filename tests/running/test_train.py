@@ -62,7 +62,9 @@ def test_a_promise_is_reported_only_for_its_own_options(tmp_path: Path) -> None:
 
 def test_a_taken_name_is_refused_with_the_way_on(tmp_path: Path) -> None:
     short(tmp_path)
-    with pytest.raises(RunError, match=r"run exists; go on with it by 'neurarium resume .*run', or choose another --name"):
+    with pytest.raises(
+        RunError, match=r"run exists; go on with it by 'neurarium resume .*run', or choose another --name"
+    ):
         short(tmp_path)
 
 
@@ -75,7 +77,7 @@ def test_resume_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is finished; its result is in"):
+    with pytest.raises(RunError, match=r"is finished; its result is in"):
         resume(short(tmp_path).folder)
 
 
@@ -99,7 +101,7 @@ def test_a_run_without_a_whole_checkpoint_says_so(tmp_path: Path) -> None:
     folder = interrupted(tmp_path)
     for manifest in folder.glob("checkpoints/fit/*/manifest.json"):
         manifest.write_text("not json")
-    with pytest.raises(CheckpointError, match="no checkpoint in .* is whole"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole"):
         resume(folder)
 
 

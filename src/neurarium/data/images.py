@@ -121,7 +121,7 @@ def unknown(data: str) -> DataError:
         return DataError(f"'{data}' names no folder; say {form}:DIR")
     if form in PUBLIC_SETS:
         return DataError(f"'{data}' is no image data; say '{form}', or idx:{rest} or folder:{rest} for a local copy")
-    if Path(data).expanduser().is_dir():
+    if data and Path(data).expanduser().is_dir():
         return DataError(f"'{data}' is a folder; say idx:{data} or folder:{data} (a folder a class)")
     return DataError(f"'{data}' is no image data; {did_you_mean(data, FORMS)}")
 

@@ -21,6 +21,7 @@ from neurarium.parts.bundles import Labelled
 
 
 @runtime_checkable
+@runtime_checkable
 class Pixels(Protocol):
     """Images as bytes, by place."""
 

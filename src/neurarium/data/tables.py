@@ -70,6 +70,7 @@ class RawTable:
     targets: Shaped[np.ndarray, " N"]
     features: tuple[str, ...]
     class_names: tuple[str, ...]
+    target: str = "target"
 
 
 @overload
@@ -144,22 +145,26 @@ def load_table(
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused by name in the next line
         mean, scale = fit_standard(raw.inputs[places[0].numpy()], on=standardise)
         inputs = torch.from_numpy((raw.inputs - mean) / scale).to(dtype)
-    check_finite(inputs, data=data, names=raw.features, dtype=dtype)
+    fitted = torch.from_numpy(np.stack([mean, scale])).to(dtype)
+    for values in (inputs, fitted):  # a deviation that overflows would make every input 0
+        check_finite(values, data=data, names=raw.features, dtype=dtype)
     train, test = (
-        Held(rows_at(raw, inputs, part, deal=seed if shuffle_labels else None), seed=seed).to(device) for part in places
+        Held(rows_at(raw, inputs, part, data=data, deal=seed if shuffle_labels else None), seed=seed).to(device)
+        for part in places
     )
-    fitted = [torch.from_numpy(values).to(device=device, dtype=dtype) for values in (mean, scale)]
-    return Table(train, test, raw.features, raw.class_names, data, *fitted)
+    return Table(train, test, raw.features, raw.class_names, data, *fitted.to(device))
 
 
-def rows_at(raw: RawTable, inputs: Float[Tensor, "N F"], places: Tensor, *, deal: int | None) -> Labelled | Paired:
+def rows_at(
+    raw: RawTable, inputs: Float[Tensor, "N F"], places: Tensor, *, data: str, deal: int | None
+) -> Labelled | Paired:
     """The rows at these places, their targets dealt out at random by the seed `deal` if there is one."""
     targets = torch.from_numpy(raw.targets)[places]
     targets = targets if deal is None else dealt(targets, seed=deal)
     if raw.class_names:
         return Labelled(inputs[places], targets)
     targets = targets.to(inputs.dtype).unsqueeze(1)
-    check_finite(targets, data="the table", names=["the target"], dtype=inputs.dtype)
+    check_finite(targets, data=data, names=[raw.target], dtype=inputs.dtype)
     return Paired(inputs[places], targets)
 
 
@@ -174,9 +179,10 @@ def fit_standard(
     """
     if not on:
         return np.zeros(inputs.shape[1]), np.ones(inputs.shape[1])
-    # Told by its range: the deviation of a constant is not 0 after rounding, and would blow the rounding up.
-    constant = inputs.max(axis=0) == inputs.min(axis=0)
-    return inputs.mean(axis=0), np.where(constant, 1.0, inputs.std(axis=0))
+    # A constant is told by its range, for its deviation may round to more than 0, and that of others down to 0.
+    deviation = inputs.std(axis=0)
+    constant = (inputs.max(axis=0) == inputs.min(axis=0)) | (deviation == 0)
+    return inputs.mean(axis=0), np.where(constant, 1.0, deviation)
 
 
 def check_finite(values: Float[Tensor, "N F"], *, data: str, names: Sequence[str], dtype: torch.dtype) -> None:
@@ -243,6 +249,6 @@ def load_csv(path: Path, *, target: str | None, task: Task) -> RawTable:
     features = tuple(name for name in table.header if name != target)
     inputs = np.column_stack([numbers(table, name) for name in features])
     if task == "regression":
-        return RawTable(inputs, numbers(table, target), features, ())
+        return RawTable(inputs, numbers(table, target), features, (), target)
     labels, names = classes(table, target)
     return RawTable(inputs, np.array(labels, dtype=np.int64), features, names)

@@ -191,8 +191,8 @@ class ThroughTime(Learner[Sequences]):
     def predict(self, inputs: Float[Tensor, "B T I"]) -> Shaped[Tensor, "B T ..."]:
         """The outputs at every step, in evaluation mode."""
         with evaluating(self.model):
-            outputs, _ = self.model(inputs)
-            return outputs
+            outputs: Tensor = self.model(inputs)[0]
+        return outputs
 
     def evaluate(self, batches: Iterable[Sequences], *, prefix: str = "") -> dict[str, float]:
         """Means over some batches of whole sequences, in evaluation mode.

@@ -49,8 +49,8 @@ class Transitions(NamedTuple):
     """One step of experience each: what was seen, what was done, and what came of it.
 
     `next_states` is what the step led to, even where the episode ended there and the world has begun another.
-    `terminated` means that nothing follows; `truncated`, that someone stopped looking (a time limit), so that what would
-    have followed still counts.
+    `terminated` means that nothing follows; `truncated`, that someone stopped looking (a time limit), so that what
+    would have followed still counts.
 
     >>> import torch
     >>> one, yes, no = torch.tensor([1]), torch.tensor([True]), torch.tensor([False])

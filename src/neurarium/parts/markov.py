@@ -1,4 +1,4 @@
-r"""Finite Markov decision processes whose rules are known: the dynamics as tables, and what follows from them by planning.
+r"""Finite Markov decision processes whose rules are known: the dynamics as tables, and what planning makes of them.
 
 From the tables come the optimum (value iteration), a policy's expected return under a time limit (backward induction)
 and which states can be met at all. Learners from experience never see the tables; they are judged by them.
@@ -17,7 +17,7 @@ from neurarium.errors import require
 
 
 class Dynamics(NamedTuple):
-    """What each action may lead to from each state. Where a step has fewer than K outcomes, the rest have probability 0."""
+    """What each action may lead to from each state; where a step has fewer than K outcomes, the rest have probability 0."""
 
     probabilities: Float[Tensor, "S A K"]
     next_states: Int64[Tensor, "S A K"]
@@ -60,7 +60,7 @@ def value_iteration(dynamics: Dynamics, *, discount: float, tolerance: float = 1
 
 
 def expected_returns(dynamics: Dynamics, policies: Int64[Tensor, "M S"], *, steps: int) -> Float[Tensor, " M"]:
-    """The exact expected undiscounted return of deterministic policies in episodes of at most `steps` steps, in float64.
+    """The exact expected undiscounted return of deterministic policies within a time limit, in float64.
 
     Args:
         dynamics: the process.

@@ -28,6 +28,8 @@ def parse(target: Any, words: Sequence[str], program: str, *, description: str |
         raise InvalidValue(f"{one_line(told.getvalue())} (see {program} --help)") from None
 
 
+RULE = re.compile(r"(─|-){4,}")  # a ruled line of a box, drawn in Unicode or, where the terminal has none, ASCII
+
 CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
 
@@ -37,8 +39,8 @@ def one_line(box: str) -> str:
     >>> one_line("╭─ ──╮\n│ Unrecognized: --stps │\n│ ──── │\n│ Perhaps you meant: │\n│ --steps INT │\n╰──╯")
     'unrecognized: --stps; did you mean --steps?'
     """
-    lines = [line.strip("│ ").strip() for line in box.splitlines()[1:-1]]
-    text = " ".join(line if line.strip("─ ") else "\n" for line in lines).split("\n")
+    lines = [line.strip("│|─-+╭╮╰╯ ") if RULE.search(line) else line.strip("│| ") for line in box.splitlines()[1:]]
+    text = " ".join(line if line else "\n" for line in lines).strip().split("\n")
     first = re.sub(r"\s*Got errors:.*", "", text[0]).strip()
     meant = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(text))
     hint = f"; did you mean {meant[1]}?" if meant else ""

@@ -17,6 +17,7 @@ import torch
 from neurarium.errors import require
 from neurarium.learners.learner import Learner
 from neurarium.learners.stream import Stream
+from neurarium.running import ranks
 from neurarium.running.checkpoints import newest_whole, save_checkpoint, steps_of, sweep
 from neurarium.running.devices import autocast, untouched_chance
 from neurarium.running.progress import Progress
@@ -98,7 +99,8 @@ class Fit:
         if state is not None:
             loop = state.pop("loop")
             self.stream.load_state_dict(state.pop("stream"))
-            restore_random_state(state.pop("random"))
+            chance = state.pop("random")
+            restore_random_state({**chance, "torch": chance["torch"][ranks.rank() % len(chance["torch"])]})
             self.learner.load_state_dict(state)
             self.step, self.seconds, self.last = loop["step"], loop["seconds"], loop["last"]
             self.window.load_state_dict(loop["window"])
@@ -109,9 +111,11 @@ class Fit:
     def save(self) -> None:
         """Write a checkpoint of this moment (never one that holds NaN)."""
         loop = {"step": self.step, "seconds": self.seconds, "last": self.last, "window": self.window.state_dict()}
+        chance = random_state()
+        chance["torch"] = ranks.all_random_states(chance["torch"])
         if self.writer:
             state = {**self.learner.state_dict(), "stream": self.stream.state_dict()}
-            save_checkpoint(self.checkpoints, self.step, {**state, "random": random_state(), "loop": loop})
+            save_checkpoint(self.checkpoints, self.step, {**state, "random": chance, "loop": loop})
 
     def weights(self) -> list[Path]:
         """The files of the newest checkpoint that hold networks."""
@@ -127,30 +131,34 @@ class Fit:
             NotFinite: a measure became NaN or infinite.
             Interrupted: the user pressed Ctrl-C; a whole checkpoint is written first.
         """
-        start = saved = time.perf_counter() - self.seconds
-        saved += self.seconds
+        start, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        over = self._used_up()
         with Stop() as stop:
-            while not self._done():
+            while not over:
                 self._advance()
-                self.seconds = time.perf_counter() - start
+                now = time.perf_counter()
+                self.seconds = now - start
                 self._tell(progress)
-                if stop.asked or self.step == self.stop_at:
+                stops = stop.asked or self.step == self.stop_at
+                stops, saves, over = ranks.any_asks(stops, now - saved >= self.save_seconds, self._used_up())
+                if stops:
                     self.save()
-                    run = self.checkpoints.parents[1]
-                    raise Interrupted(
-                        f"stopped at step {self.step}, all of it saved; go on with: neurarium resume {run}"
-                    )
-                if time.perf_counter() - saved >= self.save_seconds and not self._done():
+                    raise Interrupted(f"stopped at step {self.step}, all of it saved; go on with: {self._way_on}")
+                if saves and not over:
                     self.save()
                     saved = time.perf_counter()
         if self.window.steps:
-            self._write(progress, self.window.flush())
+            self._flush(progress)
         self.save()
         return self.last
 
+    @property
+    def _way_on(self) -> str:
+        return f"neurarium resume {self.checkpoints.parents[1]}"
+
     def _advance(self) -> None:
         self.learner.progress = self.budget.progress(self.step, self.seconds)
-        batch = next(self.stream)
+        batch = ranks.share(next(self.stream))
         with autocast(self.device, self.dtype):
             measures = self.learner.learn(batch)
         self.step += 1
@@ -158,13 +166,13 @@ class Fit:
         if self.observe:
             self.observe(self.step, batch)
 
-    def _done(self) -> bool:
+    def _used_up(self) -> bool:
         return self.budget.progress(self.step, self.seconds) >= 1.0
 
     def _tell(self, progress: Progress) -> None:
         before, now = self.learner.progress, self.budget.progress(self.step, self.seconds)
         if len(self.window.steps) >= self.budget.window:
-            self._write(progress, self.window.flush())
+            self._flush(progress)
         if int(before * EVALUATIONS) < int(now * EVALUATIONS):
             self._look(progress)
 
@@ -174,6 +182,10 @@ class Fit:
                 self._write(progress, dict(self.evaluate()))
             if self.draw and self.writer:
                 self.draw(self.step)
+
+    def _flush(self, progress: Progress) -> None:
+        ranks.mean_measures(self.window)
+        self._write(progress, self.window.flush())
 
     def _write(self, progress: Progress, measures: dict[str, float]) -> None:
         self.last = {**self.last, **measures}

@@ -14,7 +14,7 @@ from rich.console import Console
 from neurarium.errors import NotFinite, require
 from neurarium.learners.learner import Learner
 from neurarium.learners.stream import Stream
-from neurarium.running import seeds
+from neurarium.running import ranks, seeds
 from neurarium.running.devices import choose_device, choose_precision, settle
 from neurarium.running.files import disk_errors_told, write_whole
 from neurarium.running.loop import Budget, Fit
@@ -66,12 +66,18 @@ class Run:
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=self.device.type != "cpu")
+        ranks.join()
         seeds.seed_everything(self.seed)
 
     @property
     def seed(self) -> int:
         """Where chance begins."""
         return self.settings.seed
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes into the folder."""
+        return self.opened is None and ranks.first()
 
     @property
     def seconds(self) -> float:
@@ -122,19 +128,19 @@ class Run:
             self._before += fit.seconds
             if self.opened is not None:
                 return self._open(fit)
-            with Progress(self.console, name) as progress:
+            with Progress(ranks.speaker(self.console), name) as progress:
                 return fit.run(progress)
 
     def record(self, name: str, step: int, **measures: float) -> None:
         """Write a line of measures that belong to no fit (points of a curve, stages of a solution)."""
         known = any(line.fit == name and line.step == step for line in self.trace.lines())
-        if self.opened is None and not known:
+        if self.writes and not known:
             with disk_errors_told(self.folder):
                 self.trace.write(name, step, self.seconds, measures)
 
     def picture(self, name: str, figure: Figure, *, step: int | None = None) -> None:
         """Save a figure as `pictures/<name>.png`, or as one of a series `pictures/<name>/<step>.png`."""
-        if self.opened is None:
+        if self.writes:
             place = self.folder / "pictures" / (f"{name}.png" if step is None else f"{name}/{step:09d}.png")
             with disk_errors_told(self.folder):
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +149,7 @@ class Run:
     def film(self, name: str, *, milliseconds: int = 300) -> None:
         """Join the series `pictures/<name>/` into the moving picture `pictures/<name>.gif`."""
         frames = sorted((self.folder / "pictures" / name).glob("*.png"))
-        if self.opened is None and frames:
+        if self.writes and frames:
             with disk_errors_told(self.folder):
                 write_whole(self.folder / "pictures" / f"{name}.gif", film(frames, milliseconds))
 
@@ -153,7 +159,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a line for the person at the terminal."""
-        self.console.print(text, highlight=False, markup=False)
+        ranks.speaker(self.console).print(text, highlight=False, markup=False, soft_wrap=True)
 
     def result(self, **measures: float) -> Result:
         """The result, of finite numbers.
@@ -170,6 +176,7 @@ class Run:
     def _prepare(self, name: str, learner: Learner[Any], stream: Stream[Any], budget: Budget) -> Fit:
         dtype = choose_precision(self.settings.precision, learner, self.device)
         settle(learner, self.device, dtype, compiled=self.settings.compile and self.opened is None)
+        ranks.learn_together(learner)
         fit = self.fits[name] = Fit(
             name=name,
             learner=learner,
@@ -179,7 +186,7 @@ class Run:
             checkpoints=self.folder / "checkpoints" / name,
             device=self.device,
             dtype=dtype,
-            writer=self.opened is None,
+            writer=self.writes,
             save_seconds=self.settings.save_seconds,
         )
         return fit

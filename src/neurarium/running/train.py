@@ -3,8 +3,10 @@
 import json
 import platform
 import re
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +16,8 @@ import torch
 from rich.console import Console
 
 from neurarium import __version__
-from neurarium.errors import CheckpointError, RunError, require
+from neurarium.errors import CheckpointError, NeurariumError, RunError, require
+from neurarium.running import ranks
 from neurarium.running.catalogue import Entry, find
 from neurarium.running.checkpoints import fits_of
 from neurarium.running.devices import keep_freed_memory
@@ -68,9 +71,10 @@ def train(
         settings.minutes is None or "steps" in resolved, f"{recipe.name} learns nothing in steps; leave out --minutes"
     )
     with disk_errors_told(out):
-        folder = _new_folder(out / recipe.name, name)
-    with held(folder):
-        _describe(folder, entry, resolved, settings)
+        folder = Path(ranks.agree(lambda: str(_new_folder(out / recipe.name, name))))
+    with _holding(folder), _nothing_left_of_a_refusal(folder):
+        if ranks.first():
+            _describe(folder, entry, resolved, settings)
         return _go(recipe, resolved, Run(folder, settings, console or Console(quiet=True), before_fit=before_fit))
 
 
@@ -84,7 +88,7 @@ def resume(folder: Path, *, console: Console | None = None, before_fit: Observer
     if (folder / "result.json").exists():
         raise RunError(f"{folder} is finished; its result is in {folder / 'result.json'}; train anew to go further")
     entry = find(about["source"] or about["recipe"])
-    with held(folder):
+    with _holding(folder):
         run = Run(folder, Settings(**about["settings"]), console or Console(quiet=True), before_fit=before_fit)
         return _go(entry.load(), about["options"], run)
 
@@ -136,8 +140,9 @@ def _go(recipe: Recipe, options: Mapping[str, Any], run: Run) -> Finished:
         "expects": _kept(recipe, {**options, **run.facts}, result),
         "seconds": round(run.seconds, 3),
     }
-    with disk_errors_told(run.folder):
-        write_json(run.folder / "result.json", summary)
+    if run.writes:
+        with disk_errors_told(run.folder):
+            write_json(run.folder / "result.json", summary)
     return Finished(run.folder, summary, [path for fit in run.fits.values() for path in fit.weights()])
 
 
@@ -173,6 +178,25 @@ def _claim(folder: Path) -> Path:
             f"{folder} exists; go on with it by 'neurarium resume {folder}', or choose another --name"
         ) from None
     return folder
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[None]:
+    """Hold the folder for all processes of this run, and part from them at the end."""
+    with held(folder) if ranks.first() else nullcontext():
+        yield
+        ranks.leave()
+
+
+@contextmanager
+def _nothing_left_of_a_refusal(folder: Path) -> Iterator[None]:
+    """Remove a run's folder again if its options or data were refused before it learned or drew anything."""
+    try:
+        yield
+    except NeurariumError:
+        if ranks.first() and {path.name for path in folder.iterdir()} <= {"run.json", ".lock"}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _describe(folder: Path, entry: Entry, options: Mapping[str, Any], settings: Settings) -> None:

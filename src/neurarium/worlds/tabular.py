@@ -2,12 +2,12 @@ r"""Worlds of finitely many states and actions: any discrete Gymnasium environme
 
 Gymnasium's toy text environments carry their own transition table. Where there is one, and nothing but a time limit
 wraps it, the copies live in tensors: a state and a count of steps each, moved by the inverse of the table's cumulative
-probabilities, as Gymnasium itself draws. Any other discrete environment is stepped copy by copy in Python: right, but
-thousands of times slower.
+probabilities, as Gymnasium itself draws. Any other discrete environment is stepped copy by copy in Python
+(`worlds.stepped`): right, but much slower.
 
 An episode that ends, by termination or by its time limit, is followed by the next one's start in the same step: the
 transition tells where the old episode ended, `positions` where the new one begins. An environment without a time limit
-of its own is given one of `HORIZON` steps. A state of several discrete parts is numbered as mixed-radix digits.
+of its own is given one of `HORIZON` steps.
 
 Source: Gymnasium 1.x, envs/toy_text (`P`, `initial_state_distrib`, `categorical_sample`) and wrappers TimeLimit.
 Shapes: W copies of the world, S states, A actions, K outcomes of a step (at most).
@@ -15,7 +15,6 @@ Shapes: W copies of the world, S states, A actions, K outcomes of a step (at mos
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from math import prod
 from typing import Any, Protocol
 
 import gymnasium
@@ -29,13 +28,13 @@ from torch import Tensor
 from neurarium.errors import InvalidValue, MissingExtra, did_you_mean, require
 from neurarium.parts.bundles import Transitions
 from neurarium.parts.markov import Dynamics
+from neurarium.worlds.stepped import Environment, StepWorld, digits, same_copies
 
 HORIZON = 1000  # steps after which an episode is cut off where the environment has no limit of its own
 TOY_TEXT = "gymnasium.envs.toy_text"  # where Gymnasium keeps the environments that have tables
 PLAIN_WRAPPERS = (TimeLimit, OrderEnforcing, PassiveEnvChecker)  # these leave the table true
 NEVER = 2.0  # a cumulative probability that no draw reaches
 
-Environment = gymnasium.Env[Any, Any]
 Policy = Callable[[Int64[Tensor, " W"]], Int64[Tensor, " W"]]
 
 
@@ -122,21 +121,6 @@ def make(environment: str) -> Environment:
     return made
 
 
-def digits(space: spaces.Space[Any]) -> list[tuple[int, int]] | None:
-    """How many values each part of a discrete space takes, and the first of them; None if the space is not discrete.
-
-    >>> digits(spaces.Tuple([spaces.Discrete(32), spaces.Discrete(11, start=1)]))
-    [(32, 0), (11, 1)]
-    """
-    if isinstance(space, spaces.Discrete):
-        return [(int(space.n), int(space.start))]
-    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return [(int(size), int(start)) for size, start in zip(space.nvec, space.start, strict=True)]
-    if isinstance(space, spaces.Tuple) and all(isinstance(part, spaces.Discrete) for part in space.spaces):
-        return [(int(part.n), int(part.start)) for part in space.spaces if isinstance(part, spaces.Discrete)]
-    return None
-
-
 def table_of(environment: Environment) -> Dynamics | None:
     """The environment's own transition table, or None where it has none or does not go by it alone."""
     bare, layer = environment.unwrapped, environment
@@ -175,12 +159,13 @@ class TableWorld:
 
     def __init__(self, dynamics: Dynamics, *, limit: int, copies: int, generator: torch.Generator) -> None:
         self.dynamics: Dynamics | None = dynamics
-        self.states, self.actions, outcomes = dynamics.probabilities.shape
+        self.states, self.actions, self._outcomes = dynamics.probabilities.shape
         self.limit = limit
         self.generator = generator
-        self._table = dynamics
-        self._cumulative = _cumulative(dynamics.probabilities)
-        self._certain = outcomes == 1
+        self._cumulative = _cumulative(dynamics.probabilities).flatten(0, 1)  # (S A, K)
+        self._next_states = dynamics.next_states.flatten()  # (S A K), as are the next two
+        self._rewards = dynamics.rewards.flatten()
+        self._terminated = dynamics.terminated.flatten()
         self._starts = dynamics.starts.nonzero().flatten()
         self._starts_cumulative = _cumulative(dynamics.starts[self._starts])
         self.elapsed = torch.zeros(copies, dtype=torch.int64, device=self._starts.device)
@@ -189,19 +174,18 @@ class TableWorld:
     def step(self, actions: Int64[Tensor, " W"], /) -> Transitions:
         """Every copy takes its action; whose episode ends stands at the start of a new one afterwards."""
         before, draws = self.positions, self._draw()
-        # The outcome is the first whose cumulative probability exceeds the draw.
-        if self._certain:
-            outcome = torch.zeros_like(before)
-        else:
-            outcome = (self._cumulative[before, actions] <= draws[0].unsqueeze(1)).sum(1)
-        place = (before, actions, outcome)
-        after, terminated = self._table.next_states[place], self._table.terminated[place]
+        pair = before * self.actions + actions
+        place = pair * self._outcomes
+        if self._outcomes > 1:
+            # The outcome is the first whose cumulative probability exceeds the draw.
+            place = place + (self._cumulative.index_select(0, pair) <= draws[0].unsqueeze(1)).sum(1)
+        after, terminated = self._next_states.index_select(0, place), self._terminated.index_select(0, place)
         self.elapsed = self.elapsed + 1
         truncated = self.elapsed >= self.limit
         over = terminated | truncated
         self.elapsed = self.elapsed * ~over
         self.positions = torch.where(over, self._begun(draws), after)
-        return Transitions(before, actions, self._table.rewards[place], after, terminated, truncated)
+        return Transitions(before, actions, self._rewards.index_select(0, place), after, terminated, truncated)
 
     def _draw(self) -> Float[Tensor, "2 W"]:
         return torch.rand(2, len(self.elapsed), generator=self.generator).to(self.elapsed.device)
@@ -222,116 +206,16 @@ class TableWorld:
         Raises:
             InvalidValue: the state is of another number of copies.
         """
-        _same_copies(state, len(self.positions))
+        same_copies(state, len(self.positions))
         self.positions = state["positions"].to(self.elapsed.device).clone()
         self.elapsed = state["elapsed"].to(self.elapsed.device).clone()
         self.generator.set_state(state["generator"].cpu())
-
-
-class StepWorld:
-    """Copies of an environment without a table, stepped one by one in Python.
-
-    A running environment cannot be saved. Its episode can: chance as it stood when the episode began, and the actions
-    since. Going back there plays them again, and says so if that leads elsewhere.
-
-    Args:
-        environments: the copies.
-        limit: steps after which an episode is truncated.
-        generator: where the copies' seeds come from.
-        device: where states and transitions live.
-    """
-
-    def __init__(
-        self,
-        environments: list[Environment],
-        *,
-        limit: int,
-        generator: torch.Generator,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        sizes, space = digits(environments[0].observation_space), environments[0].action_space
-        assert sizes is not None
-        assert isinstance(space, spaces.Discrete)
-        self.dynamics: Dynamics | None = None
-        self._sizes, self._first_action = sizes, int(space.start)
-        self.states, self.actions = prod(size for size, _ in sizes), int(space.n)
-        self.limit = limit
-        self._environments = environments
-        self._chance: list[dict[str, Any]] = [{} for _ in environments]
-        self._taken: list[list[int]] = [[] for _ in environments]
-        seeds = torch.randint(2**31, (len(environments),), generator=generator).tolist()
-        for environment, seed in zip(environments, seeds, strict=True):
-            environment.reset(seed=seed)
-        self.positions = torch.tensor([self._begin(copy) for copy in range(len(environments))], device=device)
-
-    def step(self, actions: Int64[Tensor, " W"], /) -> Transitions:
-        """Every copy takes its action; whose episode ends stands at the start of a new one afterwards."""
-        steps = [self._step_one(copy, action) for copy, action in enumerate(actions.tolist())]
-        after, rewards, terminated, truncated = zip(*steps, strict=True)
-        ended = [end or cut for end, cut in zip(terminated, truncated, strict=True)]
-        begun = [self._begin(copy) if over else after[copy] for copy, over in enumerate(ended)]
-        before, device = self.positions, self.positions.device
-        self.positions = torch.tensor(begun, device=device)
-        return Transitions(
-            before,
-            actions,
-            torch.tensor(rewards, dtype=torch.float32, device=device),
-            torch.tensor(after, device=device),
-            torch.tensor(terminated, device=device),
-            torch.tensor(truncated, device=device),
-        )
-
-    def _step_one(self, copy: int, action: int) -> tuple[int, float, bool, bool]:
-        seen, reward, terminated, truncated, _ = self._environments[copy].step(action + self._first_action)
-        self._taken[copy].append(action)
-        return self._number(seen), float(reward), terminated, truncated or len(self._taken[copy]) >= self.limit
-
-    def _begin(self, copy: int) -> int:
-        environment = self._environments[copy]
-        self._chance[copy] = dict(environment.unwrapped.np_random.bit_generator.state)
-        self._taken[copy] = []
-        return self._number(environment.reset()[0])
-
-    def _number(self, seen: Any) -> int:
-        number = 0
-        for (size, start), digit in zip(self._sizes, np.asarray(seen).reshape(-1).tolist(), strict=True):
-            number = number * size + int(digit) - start
-        return number
-
-    def state_dict(self) -> dict[str, Any]:
-        """For every copy: where it stands, its chance at the start of its episode, its actions since."""
-        taken = [list(actions) for actions in self._taken]
-        return {"positions": self.positions.clone(), "chance": list(self._chance), "taken": taken}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go back there, by playing the episodes again.
-
-        Raises:
-            InvalidValue: the state is of another number of copies, or the environment does not play the same again.
-        """
-        _same_copies(state, len(self.positions))
-        for copy, (chance, taken) in enumerate(zip(state["chance"], state["taken"], strict=True)):
-            self._environments[copy].unwrapped.np_random.bit_generator.state = chance
-            place = self._begin(copy)
-            for action in taken:
-                place = self._step_one(copy, action)[0]
-            require(
-                place == int(state["positions"][copy]),
-                f"{self._environments[copy]} cannot be resumed: played again, its episode comes to another state, so it "
-                "draws chance from elsewhere than its np_random",
-            )
-        self.positions = state["positions"].to(self.positions.device).clone()
 
 
 def _cumulative(probabilities: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
     """Cumulative probabilities in float32, as draws are; from the last possible outcome on, beyond every draw."""
     later = probabilities.flip(-1).cumsum(-1).flip(-1) - probabilities
     return torch.where(later <= 0, NEVER, probabilities.cumsum(-1)).float()
-
-
-def _same_copies(state: dict[str, Any], copies: int) -> None:
-    saved = len(state["positions"])
-    require(saved == copies, f"the saved world has {saved} copies, but this one has {copies}")
 
 
 def episode_returns(world: World, policy: Policy, *, episodes: int = 1) -> Float[Tensor, " W"]:

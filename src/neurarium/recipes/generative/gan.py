@@ -31,9 +31,9 @@ def gan(
     run: Run,
     *,
     loss: Literal["non_saturating", "minimax"] = "non_saturating",
-    steps: int = 15_000,
+    steps: int = 12_000,
     batch: int = 256,
-    lr: float = 1e-3,
+    lr: float = 2e-3,
     noise: int = 2,
     gaussians: int = 8,
     radius: float = 2.0,
@@ -93,9 +93,9 @@ def draw_samples(learner: Adversarial, mixture: Mixture, real: Tensor, noise: Te
     _draw_output(whole, learner, float(1.5 * mixture.centres.abs().max()))
     _draw_close(close, mixture)
     for points, name, colour, size in ((real, "real", COLOURS[1], 7.0), (fake, "generated", COLOURS[0], 3.0)):
-        whole.scatter(*points.T, s=size, color=colour, alpha=0.5, linewidths=0, label=name)
+        whole.scatter(points[:, 0], points[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, label=name)
         place = (points - mixture.centres[mixture.nearest(points)[1]]) / mixture.deviation
-        close.scatter(*place.T, s=size, color=colour, alpha=0.5, linewidths=0, label=name)
+        close.scatter(place[:, 0], place[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, label=name)
     whole.set_title(title)
     whole.legend(loc="upper right", fontsize=8, markerscale=3)
     return figure

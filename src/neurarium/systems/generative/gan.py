@@ -10,7 +10,7 @@ eq. 1, algorithm 1 (one discriminator step a turn), proposition 1, theorem 1.
 Differs: Adam with β₁ = 1/2 and real and generated samples in one batch (Radford, Metz & Chintala 2016, §3) instead of
 momentum; both losses on logits, so that neither overflows; rates that fall along a schedule, so that the two players
 come to rest rather than circle each other.
-Shapes: B batch, Z noise, F features of a sample.
+Shapes: B batch, N generated samples, Z noise, F features of a sample.
 """
 
 from collections.abc import Callable
@@ -63,9 +63,7 @@ class Generator(nn.Module):
     def forward(self, noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B F"]:
         """One sample for each row of noise."""
         if noise.shape[1:] != (self.noise,):
-            raise InvalidValue(
-                f"noise is {tuple(noise.shape[1:])} a sample, but this generator was built for ({self.noise},)"
-            )
+            raise InvalidValue(f"noise is {tuple(noise.shape[1:])}, but this generator was built for ({self.noise},)")
         return self.layers(noise)
 
     def draw(self, count: int) -> Float[Tensor, "B Z"]:
@@ -115,7 +113,7 @@ def dense(sizes: tuple[int, ...], activation: Callable[[], nn.Module]) -> nn.Seq
     return nn.Sequential(*layers[:-1])
 
 
-def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " N"]) -> Float[Tensor, ""]:
     """What the discriminator minimises, from its logits: −V(D, G) of eq. 1.
 
     >>> discriminator_loss(torch.zeros(4), torch.zeros(4)).item()  # log 4: it can tell nothing
