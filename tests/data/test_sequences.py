@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+
 from neurarium.data.sequences import Endless, temporal_xor
 from neurarium.errors import InvalidValue
 from neurarium.learners.stream import Stream
 from neurarium.parts.bundles import Sequences
-from torch import Tensor
 
 
 def chance(seed: int) -> torch.Generator:

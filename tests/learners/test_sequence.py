@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from neurarium.errors import InvalidValue, NotFinite
 from neurarium.learners.sequence import Targets, ThroughTime, bit_losses, bits_right, growing, taught_steps, whole
 from neurarium.parts.bundles import Sequences
@@ -13,7 +15,6 @@ from neurarium.parts.optimizers import sgd
 from neurarium.running.states import difference
 from neurarium.running.trace import Window
 from neurarium.systems.sequence.elman import Elman
-from torch import Tensor, nn
 
 B, T = 3, 7
 
@@ -194,7 +195,7 @@ def test_the_objective_and_the_width_of_the_output_are_arguments() -> None:
 
 def test_a_state_goes_back_to_the_bit() -> None:
     learner, _ = taught(truncate=3)
-    state = {name: value for name, value in learner.state_dict().items()}
+    state = learner.state_dict()
     torch.manual_seed(9)
     other = ThroughTime(Elman(inputs=2, hidden=4, outputs=1).double(), optimizer=sgd, lr=0.1, truncate=3)
     other.load_state_dict(state)

@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from neurarium.errors import InvalidValue
 from neurarium.parts.recurrence import Cell, ElmanCell, Unroll, detached, project_ahead, step_by_step
-from torch import Tensor, nn
 
 WAYS = [step_by_step, project_ahead]
 

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,12 @@ def summary(results: Path) -> str:
 Runs = list[tuple[Asked, list["Future[dict[str, Any]]"]]]
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
+def _pool(jobs: int) -> Executor:
     # A fresh process for each run; spawned, because a forked PyTorch shares its threads' locks.
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
 
 
-def _submit(pool: ProcessPoolExecutor, entry: Entry, seeds: Sequence[int], jobs: int) -> Runs:
+def _submit(pool: Executor, entry: Entry, seeds: Sequence[int], jobs: int) -> Runs:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     asked = variants(entry.load(), entry)
     return [

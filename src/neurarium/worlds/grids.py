@@ -15,6 +15,7 @@ from neurarium.worlds.stepped import Environment
 FROZEN_LAKE_MOVES = {0: (-1, 0), 1: (0, 1), 2: (1, 0), 3: (0, -1)}
 CLIFF_WALKING_MOVES = {0: (0, -1), 1: (1, 0), 2: (0, 1), 3: (-1, 0)}
 TAXI_MOVES = {0: (0, 1), 1: (0, -1), 2: (1, 0), 3: (-1, 0)}
+TAXI_WORDS = {4: "pick", 5: "drop"}
 TAXI_ABOARD = 4  # passenger's place: in the taxi
 
 
@@ -26,12 +27,14 @@ class Grid(NamedTuple):
         states: the number of the state at each place, −1 for none.
         letters: what is written at each place ("" for nothing).
         moves: the direction of those actions that have one, in columns and rows.
+        words: what to call the others; by their number if not here.
     """
 
     title: str
     states: np.ndarray
     letters: np.ndarray
     moves: dict[int, tuple[int, int]]
+    words: dict[int, str] = {}  # noqa: RUF012 - never changed
 
 
 def grids(environment: Environment, states: int) -> list[Grid]:
@@ -77,4 +80,4 @@ def _taxi(bare: Any, goal: int) -> Grid:
     letters = np.full(numbers.shape, "")
     for name, place in zip("RGYB", bare.locs, strict=True):
         letters[place] = name
-    return Grid(f"passenger aboard, to {'RGYB'[goal]}", numbers, letters, TAXI_MOVES)
+    return Grid(f"passenger aboard, to {'RGYB'[goal]}", numbers, letters, TAXI_MOVES, TAXI_WORDS)

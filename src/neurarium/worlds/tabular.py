@@ -15,7 +15,7 @@ Shapes: W copies of the world, S states, A actions, K outcomes of a step (at mos
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -38,6 +38,7 @@ NEVER = 2.0  # a cumulative probability that no draw reaches
 Policy = Callable[[Int64[Tensor, " W"]], Int64[Tensor, " W"]]
 
 
+@runtime_checkable
 class World(Protocol):
     """Copies of one environment that step together.
 

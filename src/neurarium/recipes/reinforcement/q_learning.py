@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from neurarium.errors import require
@@ -85,7 +86,7 @@ def q_learning(
         return {} if optimal is None else against_optimum(learner, world, optimal)
 
     run.fit(learner, stream, steps=steps, evaluate=evaluate if has_table else None)
-    run.picture("values", draw_values(grids(drawn, world.states), learner.table.values[0], optimal))
+    run.picture("values", draw_values(grids(drawn, world.states), learner.table.values[0], optimal, met(world)))
     each = -(-episodes // learners)
     return run.result(mean_return=play(run, environment, learner, each, at_once=has_table), **evaluate())
 
@@ -116,43 +117,52 @@ def against_optimum(learner: QLearning, world: World, optimal: Tensor) -> dict[s
     }
 
 
-def draw_values(maps: list[Grid], values: Tensor, optimal: Tensor | None) -> Figure:
-    """Maps of the best value and the best action of every state: the first learner's, and the optimum's below."""
+def met(world: World) -> np.ndarray:
+    """Which states can be met; as far as one knows without a table, all."""
+    everything = torch.ones(world.states, dtype=torch.bool)
+    return (everything if world.dynamics is None else reachable(world.dynamics)).cpu().numpy()
+
+
+def draw_values(maps: list[Grid], values: Tensor, optimal: Tensor | None, met: np.ndarray) -> Figure:
+    """Maps of the best value and action of every state that can be met: the first learner's, and the optimum's."""
     tables = {"learned": values} if optimal is None else {"learned": values, "optimal": optimal}
     wide = maps[0].states.shape[1] > 2 * maps[0].states.shape[0]
     stacked = wide or len(maps) > 1
     rows, columns = (len(tables), len(maps)) if stacked else (1, len(tables))
     figure, axes = panels(rows, columns, width=8.0 if wide else 3.6, height=2.9 if wide else 3.4)
     pairs = [(name, grid) for name in tables for grid in maps]
-    shown = [tables[name].amax(1).cpu().numpy()[grid.states[grid.states >= 0]] for name, grid in pairs]
-    low, high = min(map(np.min, shown)), max(map(np.max, shown))
+    places = [grid.states[grid.states >= 0] for grid in maps]
+    drawn = np.concatenate(
+        [tables[name].amax(1).cpu().numpy()[place[met[place]]] for name in tables for place in places]
+    )
     for ax, (name, grid) in zip(axes, pairs, strict=True):
-        image = draw_grid(ax, grid, tables[name].cpu().numpy(), (float(low), float(high)))
+        image = draw_grid(ax, grid, tables[name].cpu().numpy(), met, (drawn.min(), drawn.max()))
         ax.set_title(f"{name}: {grid.title}" if grid.title else name)
     figure.colorbar(image, ax=axes, label="max Q(s, ·)", shrink=0.8)
     return figure
 
 
-def draw_grid(ax: Axes, grid: Grid, values: np.ndarray, span: tuple[float, float]) -> object:
-    """One map: colour for the value, an arrow (or the action's number) for the greedy action."""
+def draw_grid(ax: Axes, grid: Grid, values: np.ndarray, met: np.ndarray, span: tuple[float, float]) -> AxesImage:
+    """One map: colour for the value, an arrow (or a word) for the greedy action, grey where none is ever needed."""
     best, action = values.max(1)[grid.states], values.argmax(1)[grid.states]
-    image = ax.imshow(np.where(grid.states >= 0, best, np.nan), vmin=span[0], vmax=span[1], cmap="viridis")
-    ax.set(xticks=[], yticks=[])
+    inside = (grid.states >= 0) & met[grid.states]
+    image = ax.imshow(np.where(inside, best, np.nan), vmin=span[0], vmax=span[1], cmap="viridis")
+    ax.set(xticks=[], yticks=[], facecolor="#e4e4e4")
     ax.grid(False)
     for (row, column), state in np.ndenumerate(grid.states):
-        if state < 0:
-            continue
-        ax.text(column - 0.42, row - 0.28, grid.letters[row, column], color="white", fontsize=8, weight="bold")
-        if np.ptp(values[state]) > 0:
-            draw_action(ax, row, column, int(action[row, column]), grid.moves)
+        colour = "white" if inside[row, column] else "#555555"
+        ax.text(column - 0.42, row - 0.28, str(grid.letters[row, column]), color=colour, fontsize=8, weight="bold")
+        if inside[row, column] and np.ptp(values[state]) > 0:
+            draw_action(ax, row, column, int(action[row, column]), grid)
     return image
 
 
-def draw_action(ax: Axes, row: int, column: int, action: int, moves: dict[int, tuple[int, int]]) -> None:
-    """An arrow in the action's direction, or its number where it has none."""
-    if action in moves:
-        right, down = moves[action]
+def draw_action(ax: Axes, row: int, column: int, action: int, grid: Grid) -> None:
+    """An arrow in the action's direction; its name or number where it has none."""
+    if action in grid.moves:
+        right, down = grid.moves[action]
         start, end = (column - 0.25 * right, row - 0.25 * down), (column + 0.25 * right, row + 0.25 * down)
         ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "white", "lw": 1.6})
     else:
-        ax.text(column, row, str(action), color="white", ha="center", va="center", fontsize=9)
+        word = grid.words.get(action, str(action))
+        ax.text(column, row, word, color="white", ha="center", va="center", fontsize=9)

@@ -35,7 +35,7 @@ STATES = (
 
 @recipe(
     expects=[Expect("accuracy", at_least=0.99)],
-    smoke=dict(steps=250, length=15),
+    smoke=dict(steps=250, length=15, lr=1e-2),
     control=dict(shuffle_targets=True),
 )
 def elman(

@@ -145,7 +145,7 @@ class LIF(nn.Module):
             InvalidValue: the current is empty, not finite, or of another number of neurons.
         """
         spikes = torch.empty_like(current)
-        for now, stepped in zip(spikes.unbind(1), self._steps(current, None), strict=True):
+        for now, stepped in zip(spikes.unbind(1), self.steps(current), strict=True):
             now.copy_(stepped.spikes)
         return spikes
 
@@ -155,14 +155,26 @@ class LIF(nn.Module):
         Raises:
             InvalidValue: the current is empty, not finite, or of another number of neurons.
         """
-        fired, states = zip(*self._steps(current, state), strict=True)
-        spikes, voltage, hold = (
-            torch.stack(each, dim=1) for each in (fired, [at.voltage for at in states], [at.hold for at in states])
-        )
-        ends = self.dt * torch.arange(1, len(states) + 1, dtype=current.dtype, device=current.device)[:, None]
-        # r = τm ln hold is left at the end of the step, so the spike was τref − r before it.
-        times = ends - (self.tau_refractory - self.tau_membrane * hold.log())
-        return Recording(spikes, voltage, times.masked_fill(spikes == 0, torch.nan), states[-1])
+        fields = [(stepped.spikes, *stepped.state) for stepped in self.steps(current, state)]
+        spikes, voltage, hold = (torch.stack(field, dim=1) for field in zip(*fields, strict=True))
+        ends = self.dt * torch.arange(1, len(fields) + 1, dtype=current.dtype, device=current.device)[:, None]
+        times = torch.where(spikes > 0, ends - self.since(hold), torch.nan)
+        return Recording(spikes, voltage, times, State(voltage[:, -1], hold[:, -1]))
+
+    @torch.no_grad()
+    def steps(self, current: Float[Tensor, "B T N"], state: State | None = None) -> Iterator[Stepped]:
+        """One step after the other, for those who need not keep them all.
+
+        Raises:
+            InvalidValue: the current is empty, not finite, or of another number of neurons.
+        """
+        state = self.rest(current) if state is None else state
+        self._check(current, state)
+        rule, factors = STEPS[self.method], self.factors(current)
+        for now in current.unbind(1):
+            stepped = rule(state, now, factors)
+            state = stepped.state
+            yield stepped
 
     @torch.no_grad()
     def step(self, state: State, current: Float[Tensor, "B N"]) -> Stepped:
@@ -185,15 +197,10 @@ class LIF(nn.Module):
         decay, longest_hold, threshold = (torch.tensor(value, dtype=current.dtype) for value in values)
         return Factors(decay, longest_hold, threshold, floor=values[0])
 
-    @torch.no_grad()
-    def _steps(self, current: Tensor, state: State | None) -> Iterator[Stepped]:
-        state = self.rest(current) if state is None else state
-        self._check(current, state)
-        rule, factors = STEPS[self.method], self.factors(current)
-        for now in current.unbind(1):
-            stepped = rule(state, now, factors)
-            state = stepped.state
-            yield stepped
+    def since(self, hold: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """How long before the end of a step a neuron that fired in it did so, in s."""
+        # τref − r, with r = τm ln hold of the refractory period left
+        return self.tau_refractory - self.tau_membrane * hold.log()
 
     def _check(self, current: Tensor, state: State) -> None:
         shape, wanted = tuple(current.shape), (len(current), self.neurons)
@@ -253,15 +260,34 @@ def reset(
 STEPS = {"exact": exact_step, "euler": euler_step}
 
 
-def interval_rate(times: Float[Tensor, "B T N"]) -> Float[Tensor, "B N"]:
-    """Firing rate in Hz from the mean interval between the spikes of a recording; 0 with fewer than two of them.
+class Firing(NamedTuple):
+    """How neurons fired under constant currents: the number of spikes, and the rate in Hz."""
 
-    >>> interval_rate(torch.tensor([0.5, torch.nan, 1.0, 1.5])[None, :, None]).item()
-    2.0
+    spikes: Float[Tensor, "B N"]
+    rate: Float[Tensor, "B N"]
+
+
+@torch.no_grad()
+def measure_rate(neuron: LIF, current: Float[Tensor, "B N"], *, seconds: float) -> Firing:
+    """Simulate constant currents from rest, and take the rate from the mean interval between the exact spike times.
+
+    Where there were fewer than two spikes, the rate is their number over the time.
+
+    Raises:
+        InvalidValue: the time is shorter than a step, or the current cannot be used.
+
+    >>> firing = measure_rate(LIF(neurons=2), torch.tensor([[0.9, 2.0]]), seconds=1.0)
+    >>> firing.spikes.tolist(), [round(rate, 2) for rate in firing.rate[0].tolist()]
+    ([[0.0, 63.0]], [0.0, 63.04])
     """
-    count = times.isfinite().sum(1)
-    first, last = times.nan_to_num(torch.inf).amin(1), times.nan_to_num(-torch.inf).amax(1)
-    return torch.where(count >= 2, (count - 1) / (last - first), 0)
+    steps = round(seconds / neuron.dt)
+    require(steps >= 1, f"seconds is {seconds}, but must be at least a step of {neuron.dt} s")
+    count, first, last = (torch.zeros_like(current) for _ in range(3))
+    for step, (spikes, state) in enumerate(neuron.steps(current.unsqueeze(1).expand(-1, steps, -1)), start=1):
+        last = torch.where(spikes > 0, step * neuron.dt - neuron.since(state.hold), last)
+        first = torch.where(count > 0, first, last)
+        count += spikes
+    return Firing(count, torch.where(count > 1, (count - 1) / (last - first), count / seconds))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ Source: CSE 151B, Q-Learning; Watkins & Dayan 1992, Q-learning, eq. 1; Sutton & 
 α_n = α/(1 + (1 − γ) n) after n visits of (s,a): the rescaled linear one of Wainwright 2019, Stochastic approximation
 with cone-contractive operators: sharp ℓ∞-bounds for Q-learning.
 Differs: that step size in place of a constant, because it begins at 1 (right where the world is certain) and falls
-where it is not; over the second half of the training it also falls in a line to 0, so that the last draws of chance do not
-decide between actions that are nearly as good. Greedy means the first of equal actions.
+where it is not; over the second half of the training it also falls in a line to 0, so that the last draws of chance do
+not decide between actions that are nearly as good. Greedy means the first of equal actions.
 Shapes: M learners, S states, A actions, B states asked about.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -223,6 +223,7 @@ class QLearning(Learner[Transitions]):
                 )
 
 
+@runtime_checkable
 class World(Protocol):
     """Copies of an environment that step together, `positions` saying where each stands."""
 
@@ -243,15 +244,11 @@ class Experience:
         act: the behaviour policy: actions from positions and two uniform draws a learner.
         generator: where the draws come from.
 
-    >>> class Still:
-    ...     positions = torch.zeros(1, dtype=torch.int64)
-    ...
-    ...     def step(self, actions):
-    ...         no = torch.tensor([False])
-    ...         return Transitions(self.positions, actions, torch.zeros(1), self.positions, no, no)
-    >>> learner = QLearning(learners=1, states=1, actions=3)
-    >>> next(Experience(Still(), learner.act, generator=torch.Generator())).states.tolist()
-    [0]
+    >>> from neurarium.worlds.tabular import load_world
+    >>> world = load_world("CliffWalking-v1", copies=2, generator=torch.Generator())
+    >>> learner = QLearning(learners=2, states=world.states, actions=world.actions)
+    >>> next(Experience(world, learner.act, generator=torch.Generator())).states.tolist()
+    [36, 36]
     """
 
     def __init__(
