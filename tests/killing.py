@@ -18,7 +18,7 @@ from pathlib import Path
 
 from neurarium.errors import RunError
 from neurarium.running.catalogue import Entry, catalogue
-from neurarium.running.contract import remains
+from neurarium.running.probes import remains
 from neurarium.running.settings import Settings
 from neurarium.running.states import difference
 from neurarium.running.train import Finished, resume, train

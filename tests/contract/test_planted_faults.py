@@ -44,7 +44,11 @@ FAULTS = {
         "gradients",
     ),
     "an empty batch swallowed": (" or len(labels) == 0", "", "refuses"),
-    "a misshaped batch swallowed": ("inputs.shape[1:] != (PLACES,) or ", "", "refuses"),
+    "a misshaped batch unexplained": (
+        "inputs.shape[1:] != (PLACES,) or labels.shape != inputs.shape[:1] or ",
+        "",
+        "refuses",
+    ),
     "a promised measure missing": ('{"test_accuracy": float', '{"accuracy": float', "finishes"),
     "nothing to export": ('return {"model": (batch.inputs,)}', "return {}", "exports"),
     "nothing learned": ("        self.optimizer.step()\n", "", "learns"),
@@ -56,6 +60,7 @@ FAULTS = {
 }
 
 MORE = {
+    "an empty batch swallowed": ("cross_entropy(self.model(inputs), labels)", "self.model(inputs).sum()"),
     "a random state shared between runs": ('chance = run.generator("order")', "chance = CHANCE"),
     "a stream that forgets its place": ('self.chance.set_state(state["chance"])', "return"),
 }

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from torch.distributed import is_available
 
 from neurarium.running.catalogue import find

@@ -9,8 +9,8 @@ import pytest
 
 from neurarium.errors import CheckpointError, InvalidValue, RunError
 from neurarium.running.catalogue import find
-from neurarium.running.contract import remains
 from neurarium.running.loop import Fit, Interrupted
+from neurarium.running.probes import remains
 from neurarium.running.settings import Settings
 from neurarium.running.states import difference
 from neurarium.running.train import Finished, open_run, resume, train

@@ -104,6 +104,7 @@ def fetch(name: str) -> list[Path]:
     import pooch
 
     known = PUBLIC_SETS[name]
+    pooch.get_logger().setLevel("WARNING")  # it would announce a download that then fails in a line of its own
     cache = Path(pooch.os_cache("neurarium")) / name
     local = f"give a local copy as {known.form}:DIR, or put it in $NEURARIUM_DATA/{name}"
     try:

@@ -21,10 +21,10 @@ from neurarium.systems.neuro.lif import LIF, Firing, Membrane, measure_rate
 NEAREST = 1e-3  # how far above the threshold the f–I curve begins
 VALUES = 81  # represented values from −1 to 1 at which the tuning curves are measured
 PHASES = ((0.02, 0.0), (0.06, 0.9), (0.07, 1.5), (0.05, 3.0), (0.03, 0.0))  # s and current of the voltage's picture
-FINE = 2e-5  # s, a step so short that the drawn voltage looks continuous
+FINE = 1e-4  # s, a step so short that the drawn voltage looks continuous
 PEAK = 1.6  # how high a spike is drawn
 FRACTIONS = (1.0, 0.5, 0.25, 0.1, 0.05)  # of the refractory period: steps at which the methods are compared
-SHORT = 0.5  # s simulated for that comparison
+SHORT, CLEAR = 0.2, 1.1  # s simulated and smallest current for that comparison
 DRAWN = 40  # tuning curves drawn at the most
 
 
@@ -115,10 +115,10 @@ def worst(simulated: Float[Tensor, "B N"], expected: Float[Tensor, "B N"]) -> fl
 
 def draw_voltage(make: Callable[..., LIF], dt: float) -> Figure:
     """One neuron under a changing current: the voltage between steps, at the steps, its spikes and its silences."""
-    fine, coarse = make(neurons=1, dt=FINE), make(neurons=1, dt=dt)
-    current, sparse = phases(FINE), phases(dt)
+    fine, coarse = make(neurons=1, dt=min(dt, FINE)), make(neurons=1, dt=dt)
+    current, sparse = phases(fine.dt), phases(dt)
     figure, (above, below) = panels(2, 1, width=9.0, height=2.4)
-    milliseconds = 1e3 * FINE * torch.arange(1, current.shape[1] + 1)
+    milliseconds = 1e3 * fine.dt * torch.arange(1, current.shape[1] + 1)
     above.plot(milliseconds, current[0, :, 0], color=COLOURS[2])
     above.axhline(1, color=COLOURS[7], linestyle=":", linewidth=1)
     above.set(ylabel="input current", title="A leaky integrate-and-fire neuron")
@@ -159,20 +159,20 @@ def draw_curve(
     curve.plot(x[shown], firing.rate[0, shown].cpu(), "o", color=COLOURS[1], markersize=4, label=label)
     curve.set(xlabel="input current v", ylabel="firing rate (Hz)", title="f–I curve")
     curve.legend()
-    draw_errors(errors, make, inputs[expected > 0][None, ::8], expected[expected > 0][None, ::8])
+    draw_errors(errors, make, dt, inputs[inputs > CLEAR][None, ::4], expected[inputs > CLEAR][None, ::4])
     return figure
 
 
 def draw_errors(
-    ax: Axes, make: Callable[..., LIF], inputs: Float[Tensor, "1 N"], expected: Float[Tensor, "1 N"]
+    ax: Axes, make: Callable[..., LIF], dt: float, inputs: Float[Tensor, "1 N"], expected: Float[Tensor, "1 N"]
 ) -> None:
     """The worst error of each method by the length of the step, on log scales."""
-    longest = make(neurons=1, dt=FINE).tau_refractory
+    longest = make(neurons=1, dt=dt).tau_refractory
     for method, colour in (("euler", COLOURS[3]), ("exact", COLOURS[1])):
         points = []
-        for dt in (fraction * longest for fraction in FRACTIONS):
-            neuron = make(neurons=inputs.numel(), dt=dt, method=method)
-            points.append((1e3 * dt, worst(measure_rate(neuron, inputs, seconds=SHORT).rate, expected)))
+        for step in (fraction * longest for fraction in FRACTIONS):
+            neuron = make(neurons=inputs.numel(), dt=step, method=method)
+            points.append((1e3 * step, worst(measure_rate(neuron, inputs, seconds=SHORT).rate, expected)))
         ax.loglog(*zip(*points, strict=True), "o-", color=colour, label=method)
     ax.axhline(0.01, color=COLOURS[7], linestyle=":", linewidth=1)
     ax.set(xlabel="step (ms)", ylabel="worst relative error of the rate", title="error by step length")

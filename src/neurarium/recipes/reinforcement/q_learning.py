@@ -30,7 +30,6 @@ EPISODES_IN_PYTHON = 1_000
     ],
     smoke=dict(steps=3000),
     control=dict(lr=0.0),
-    exempt={"gradients": "a table is moved by the temporal-difference rule itself; nothing in it is differentiated"},
 )
 def q_learning(
     run: Run,

@@ -41,6 +41,8 @@ def lenet(
     """
     images = load_images(data, seed=run.seed, device=run.device, shuffle_labels=shuffle_labels)
     run.note(data=images.name)
+    if images.note:
+        run.say(images.note)
     learner = Classify(LeNet(shape=images.shape, classes=images.classes), lr=lr, schedule=cosine)
     stream = images.train.batches(batch, seed=run.seed)
 

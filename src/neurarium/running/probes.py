@@ -1,0 +1,199 @@
+"""Probes: how the contract looks into a run without the recipe knowing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neurarium.errors import NeurariumError
+from neurarium.learners.learner import Learner
+from neurarium.running.catalogue import Entry
+from neurarium.running.checkpoints import load_checkpoint, steps_of
+from neurarium.running.loop import Fit, Interrupted
+from neurarium.running.recipe import Recipe
+from neurarium.running.settings import Settings
+from neurarium.running.states import copy_state, difference
+from neurarium.running.trace import read_trace
+from neurarium.running.train import Finished, train
+
+
+class Broken(Exception):
+    """A check's finding: which promise does not hold, and how."""
+
+
+@dataclass
+class Bench:
+    """Runs one recipe at its smoke budget, in folders of its own."""
+
+    entry: Entry
+    root: Path
+    count: int = 0
+    fits: list[Fit] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe under test."""
+        return self.entry.load()
+
+    def run(
+        self,
+        *,
+        seed: int = 0,
+        before_fit: Callable[[Fit], None] | None = None,
+        save_seconds: float = 1e9,
+        **options: Any,
+    ) -> Finished:
+        """One run in a new folder; the fits it made are in `fits`."""
+        self.count += 1
+        self.fits = []
+
+        def look(fit: Fit) -> None:
+            self.fits.append(fit)
+            if before_fit:
+                before_fit(fit)
+
+        options = {**self.recipe.smoke, **options}
+        settings = Settings(seed=seed, device="cpu", save_seconds=save_seconds)
+        return train(self.entry, options, settings, out=self.root, name=f"run{self.count}", before_fit=look)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the last run."""
+        return self.root / self.recipe.name / f"run{self.count}"
+
+
+def remains(done: Finished) -> dict[str, Any]:
+    """All that a run leaves, but for wall times: checkpoints, trace and measures."""
+    trace = [(line.fit, line.step, line.measures) for line in read_trace(done.folder / "trace.jsonl")]
+    return {"learned": learned_in(done), "trace": trace, "measures": done.result["measures"]}
+
+
+def learned_in(done: Finished) -> dict[str, Any]:
+    """The newest checkpoint of every fit, but for wall times."""
+    learned = {}
+    for fit in sorted((done.folder / "checkpoints").glob("*")):
+        state = load_checkpoint(fit / f"{steps_of(fit)[-1]:09d}")
+        state["loop"].pop("seconds")
+        state["loop"].pop("last")
+        learned[fit.name] = state
+    return learned
+
+
+def interrupt(bench: Bench, number: int, stop_at: int) -> None:
+    """Start a run and stop it at a step of one of its fits, as the user would."""
+    def stop(fit: Fit) -> None:
+        if len(bench.fits) == number + 1:
+            fit.stop_at = stop_at
+
+    try:
+        bench.run(before_fit=stop)
+    except Interrupted:
+        return
+    raise Broken(f"fit number {number} did not stop at step {stop_at}")
+
+
+def probe(bench: Bench, look: Callable[[Fit], None]) -> None:
+    """Call `look` with every fit of a run before it begins; each then learns as usual, from a state put back."""
+    seen = 0
+
+    def before(fit: Fit) -> None:
+        nonlocal seen
+        seen += 1
+        learner, stream, chance = (
+            copy_state(fit.learner.state_dict()),
+            copy_state(fit.stream.state_dict()),
+            torch.get_rng_state(),
+        )
+        look(fit)
+        fit.learner.load_state_dict(learner)
+        fit.stream.load_state_dict(stream)
+        torch.set_rng_state(chance)
+
+    bench.run(before_fit=before)
+    if not seen:
+        raise Broken("it makes no fit, so there is no learner to look at; exempt it with that reason")
+
+
+def after(learner: Learner[Any], start: Any, before: list[Any], then: Any = None) -> Any:
+    """The state after learning from `start`: from a batch, or from another and then, after going back, from `then`."""
+    for batch in [*before, *([] if then is None else [then])]:
+        learner.load_state_dict(copy_state(start))
+        torch.manual_seed(0)
+        learner.learn(batch)
+    return copy_state(learner.state_dict())
+
+
+def has_gradient(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter has a gradient other than zero; a gradient that is not finite breaks the contract."""
+    if parameter.grad is None:
+        return False
+    if not torch.isfinite(parameter.grad).all():
+        raise Broken(f"the gradient of {name} is not finite")
+    return bool((parameter.grad != 0).any())
+
+
+def _map(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    fields = [change(value) if isinstance(value, Tensor) else value for value in batch]
+    return type(batch)(*fields) if hasattr(batch, "_fields") else type(batch)(fields)
+
+
+def _widened(value: Tensor) -> Tensor:
+    return torch.cat([value, value[..., :1]], dim=-1) if value.ndim > 1 else value.unsqueeze(1)
+
+
+SPOILERS: dict[str, Callable[[Any], Any]] = {
+    "an empty batch": lambda batch: _map(batch, lambda value: value[:0]),
+    "a misshaped batch": lambda batch: _map(batch, _widened),
+    "NaN": lambda batch: _map(batch, lambda value: value * torch.nan if value.is_floating_point() else value),
+}
+
+
+def must_refuse(fit: Fit, name: str, spoiled: Any) -> None:
+    """Learn from a spoiled batch; it must end in words for people, or in a measure that is not finite."""
+    try:
+        measures = fit.learner.learn(spoiled)
+        fit.window.add(1, measures)
+        fit.window.check()
+    except NeurariumError as error:
+        if len(str(error)) < 10:
+            raise Broken(f"{name} is refused without saying why in fit '{fit.name}'") from None
+        return
+    except Exception as error:
+        if type(error).__module__.startswith("jaxtyping"):
+            return  # in tests, shape annotations refuse before the system does
+        raise Broken(
+            f"{name} is refused by {type(error).__name__}, not in words for people, in fit '{fit.name}'"
+        ) from error
+    finally:
+        fit.window.steps, fit.window.values = [], {}
+    raise Broken(f"{name} is learned from without a word in fit '{fit.name}'")
+
+
+def freeze(fit: Fit) -> None:
+    """Let the learner go through the motions, and put it back after every step."""
+    learner, start = fit.learner, copy_state(fit.learner.state_dict())
+    learn = learner.learn
+
+    def only_measure(batch: Any) -> Mapping[str, Any]:
+        measures = learn(batch)
+        learner.load_state_dict(copy_state(start))
+        return measures
+
+    learner.learn = only_measure  # type: ignore[method-assign]
+
+
+def must_be_better(direction: int, learned: list[float], other: list[float], what: str) -> None:
+    """Every value must be better than its counterpart, in the direction of the promise."""
+    gain = [direction * (mine - theirs) for mine, theirs in zip(learned, other, strict=True)]
+    if direction and min(gain) <= 0:
+        raise Broken(f"learning reaches {learned}, but {what} is {other}: nothing is learned, or something leaks")
+
+
+def must_be_same(one: Any, other: Any, complaint: str) -> None:
+    """Two states must be the same to the bit; the complaint is ended by the place where they differ."""
+    place = difference(one, other)
+    if place is not None:
+        raise Broken(f"{complaint}: first at {place}")
