@@ -17,7 +17,7 @@ from neurarium.errors import require
 
 
 class Dynamics(NamedTuple):
-    """What each action may lead to from each state; where a step has fewer than K outcomes, the rest have probability 0."""
+    """What each action may lead to from each state; where a step has fewer than K outcomes, the rest have chance 0."""
 
     probabilities: Float[Tensor, "S A K"]
     next_states: Int64[Tensor, "S A K"]

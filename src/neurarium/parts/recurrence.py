@@ -92,7 +92,7 @@ class ElmanCell(nn.Module):
 
     def begin(self, inputs: Float[Tensor, "B T I"], hidden: Float[Tensor, "B H"] | None = None) -> Float[Tensor, "B H"]:
         """The state before the first step: the one given if it fits, else zeros."""
-        wanted = (len(inputs), len(self.bias))
+        wanted = (inputs.shape[0], self.bias.shape[0])  # not len(inputs): an exported program would keep that number
         if hidden is None:
             return inputs.new_zeros(wanted)
         if hidden.shape != wanted:

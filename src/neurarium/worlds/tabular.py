@@ -85,7 +85,7 @@ def load_world(
     >>> step.next_states.tolist(), step.rewards.tolist()
     ([24, 36], [-1.0, -100.0])
     """
-    require(copies >= 1, f"copies is {copies}; a world has at least 1")
+    require(copies >= 1, f"copies is {copies}; a world has at least 1, one for each learner")
     first = make(environment)
     limit = first.spec.max_episode_steps if first.spec else None
     dynamics = table_of(first)

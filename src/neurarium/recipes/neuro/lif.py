@@ -176,7 +176,7 @@ def draw_errors(
         ax.loglog(*zip(*points, strict=True), "o-", color=colour, label=method)
     ax.axhline(0.01, color=COLOURS[7], linestyle=":", linewidth=1)
     ax.set(xlabel="step (ms)", ylabel="worst relative error of the rate", title="error by step length")
-    ax.legend()
+    ax.legend(loc="center right")
 
 
 def draw_tuning(values: Float[Tensor, "V 1"], expected: Float[Tensor, "V N"], tuned: Firing) -> Figure:

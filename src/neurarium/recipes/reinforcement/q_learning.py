@@ -18,8 +18,9 @@ from neurarium.worlds.tabular import World, episode_returns, load_world, make
 
 LEARNERS = 64  # where the world lives in tensors, more cost next to nothing
 LEARNERS_IN_PYTHON = 1  # where it is stepped one by one
-EPISODES = 10_000  # of evaluation, all learners together
+EPISODES = 40_000  # of evaluation, all learners together: a standard error of 0.002 on the lake
 EPISODES_IN_PYTHON = 1_000
+BRIGHT = 0.8  # share of the colour scale above which marks are dark
 
 
 @recipe(
@@ -61,7 +62,7 @@ def q_learning(
         lr: step size of an entry's first update; 0 learns nothing (the negative control).
         epsilon_end: chance of a random action, once it has fallen from 1.
         epsilon_share: share of the steps over which it falls.
-        episodes: of evaluation, all learners together (default: 10,000, or 1,000 without a transition table).
+        episodes: of evaluation, all learners together (default: 40,000, or 1,000 without a transition table).
     """
     drawn = make(environment)
     has_table = load_world(environment, copies=1, generator=run.generator("probe")).dynamics is not None
@@ -149,19 +150,20 @@ def draw_grid(ax: Axes, grid: Grid, values: np.ndarray, met: np.ndarray, span: t
     ax.set(xticks=[], yticks=[], facecolor="#e4e4e4")
     ax.grid(False)
     for (row, column), state in np.ndenumerate(grid.states):
-        colour = "white" if inside[row, column] else "#555555"
+        bright = best[row, column] > span[0] + BRIGHT * (span[1] - span[0])
+        colour = "white" if inside[row, column] and not bright else "#333333"
         ax.text(column - 0.42, row - 0.28, str(grid.letters[row, column]), color=colour, fontsize=8, weight="bold")
         if inside[row, column] and np.ptp(values[state]) > 0:
-            draw_action(ax, row, column, int(action[row, column]), grid)
+            draw_action(ax, row, column, int(action[row, column]), grid, colour)
     return image
 
 
-def draw_action(ax: Axes, row: int, column: int, action: int, grid: Grid) -> None:
+def draw_action(ax: Axes, row: int, column: int, action: int, grid: Grid, colour: str) -> None:
     """An arrow in the action's direction; its name or number where it has none."""
     if action in grid.moves:
         right, down = grid.moves[action]
         start, end = (column - 0.25 * right, row - 0.25 * down), (column + 0.25 * right, row + 0.25 * down)
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "white", "lw": 1.6})
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.6})
     else:
         word = grid.words.get(action, str(action))
-        ax.text(column, row, word, color="white", ha="center", va="center", fontsize=9)
+        ax.text(column, row, word, color=colour, ha="center", va="center", fontsize=9)
