@@ -136,7 +136,13 @@ def _gap(module: nn.Module, inputs: tuple[Tensor, ...], written: Callable[..., A
     """Largest difference between the module and what was written, on a batch of another size."""
     wider = tuple(torch.cat([field, field, field[:1]]) for field in inputs)
     with evaluating(module):
-        ours, theirs = _tensors(module(*wider)), _tensors(written(*wider))
+        ours = _tensors(module(*wider))
+        try:
+            theirs = _tensors(written(*wider))
+        except Exception as error:
+            # Most often the size of the batch was fixed: `len(tensor)` in a forward pass, for `tensor.shape[0]`.
+            what = f"{type(module).__name__} as exported does not take a batch of {len(wider[0])}"
+            raise ParityError(f"{what}: {' '.join(str(error).split())[:200]}") from error
     largest = max(float(value.abs().max()) for value in ours)
     return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)) / max(largest, 1e-12)
 

@@ -56,7 +56,8 @@ class Bench:
                 before_fit(fit)
 
         options = {**self.recipe.smoke, **options}
-        settings = Settings(seed=seed, device="cpu", save_seconds=save_seconds)
+        # One thread: smoke runs are small, and the suite runs several beside one another.
+        settings = Settings(seed=seed, device="cpu", threads=1, save_seconds=save_seconds)
         return train(self.entry, options, settings, out=self.root, name=f"run{self.count}", before_fit=look)
 
     @property

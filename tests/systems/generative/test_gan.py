@@ -286,7 +286,7 @@ def test_a_discriminator_that_has_won_is_named(tmp_path: Path, monkeypatch: pyte
     def idle_generator(fit: Fit) -> None:
         fit.learner.generate = lambda count: {"generator_loss": 0.0}  # type: ignore[attr-defined]
 
-    monkeypatch.setattr("neurarium.recipes.generative.gan.draw_samples", lambda *_, **__: panels()[0])
+    monkeypatch.setattr("neurarium.recipes.generative.gan.draw_frame", lambda *_, **__: panels()[0])
     said = io.StringIO()
     options = {"steps": 100, "lr": 1e-2, "batch": 64}
     console = Console(file=said, width=400)

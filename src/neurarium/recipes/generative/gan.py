@@ -18,22 +18,22 @@ from neurarium.systems.generative.gan import Adversarial, Discriminator, Generat
 
 JUDGED = 10_000  # generated samples that the measures are taken on
 DRAWN = 2_000  # samples in a picture
-FINE = 120  # places a side at which the discriminator's output is drawn
+FINE = 80  # places a side at which the discriminator's output is drawn
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"non_saturating": non_saturating, "minimax": minimax}
 
 
 @recipe(
     expects=[Expect("good_samples", at_least=0.90), Expect("modes", equals=8)],
-    smoke=dict(steps=400),
+    smoke=dict(steps=300, lr=4e-3),
     control=dict(lr=0.0),
 )
 def gan(
     run: Run,
     *,
     loss: Literal["non_saturating", "minimax"] = "non_saturating",
-    steps: int = 12_000,
+    steps: int = 15_000,
     batch: int = 256,
-    lr: float = 2e-3,
+    lr: float = 1e-3,
     noise: int = 2,
     gaussians: int = 8,
     radius: float = 2.0,
@@ -75,45 +75,56 @@ def gan(
                 f"{outputs.fake:.3f} on generated samples); the minimax loss is flat there: "
                 "try --loss non_saturating or a smaller --lr"
             )
-        run.picture("samples", draw_samples(learner, mixture, real, fixed, title=f"step {step}"), step=step)
+        run.picture("samples", draw_frame(learner, mixture, real, fixed, title=f"step {step}"), step=step)
 
     draw(0)
     run.fit(
         learner, mixture.batches(batch, seed=run.seed, device=run.device), steps=steps, evaluate=evaluate, draw=draw
     )
     run.film("samples", milliseconds=500)
-    run.picture("samples", draw_samples(learner, mixture, real, fixed, title="real and generated samples"))
+    run.picture("samples", draw_samples(learner, mixture, real, fixed))
     return run.result(**evaluate())
 
 
-def draw_samples(learner: Adversarial, mixture: Mixture, real: Tensor, noise: Tensor, *, title: str) -> Figure:
-    """Real and generated samples on the discriminator's output, and each one's place about its nearest centre."""
-    real, fake = real[:DRAWN].cpu(), learner.decode(noise[:DRAWN]).cpu()
-    figure, (whole, close) = panels(1, 2, width=4.6, height=4.4)
-    _draw_output(whole, learner, float(1.5 * mixture.centres.abs().max()))
-    _draw_close(close, mixture)
-    for points, name, colour, size in ((real, "real", COLOURS[1], 7.0), (fake, "generated", COLOURS[0], 3.0)):
-        whole.scatter(points[:, 0], points[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, label=name)
-        place = (points - mixture.centres[mixture.nearest(points)[1]]) / mixture.deviation
-        close.scatter(place[:, 0], place[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, label=name)
+def draw_frame(learner: Adversarial, mixture: Mixture, real: Tensor, noise: Tensor, *, title: str) -> Figure:
+    """Real and generated samples on the discriminator's output."""
+    figure, (whole,) = panels(width=5.2, height=4.4)
+    _draw_whole(whole, learner, mixture, real[:DRAWN], learner.decode(noise[:DRAWN]))
     whole.set_title(title)
-    whole.legend(loc="upper right", fontsize=8, markerscale=3)
     return figure
 
 
-def _draw_output(ax: Axes, learner: Adversarial, reach: float) -> None:
+def draw_samples(learner: Adversarial, mixture: Mixture, real: Tensor, noise: Tensor) -> Figure:
+    """Real and generated samples on the discriminator's output, and each one's place about its nearest centre."""
+    figure, (whole, close) = panels(1, 2, width=5.0, height=4.4)
+    real, fake = real[:DRAWN], learner.decode(noise[:DRAWN])
+    _draw_whole(whole, learner, mixture, real, fake)
+    whole.set_title("real and generated samples")
+    places = [
+        (points - mixture.centres.to(points)[mixture.nearest(points)[1]]) / mixture.deviation for points in (real, fake)
+    ]
+    _scatter(close, *places)
+    close.add_patch(Circle((0, 0), GOOD_WITHIN, fill=False, linestyle="--", color="0.3"))
+    close.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal", title="about the nearest centre")
+    close.set(xlabel=f"standard deviations of {mixture.deviation:g}; good inside the circle")
+    return figure
+
+
+def _draw_whole(ax: Axes, learner: Adversarial, mixture: Mixture, real: Tensor, fake: Tensor) -> None:
+    reach = float(1.5 * mixture.centres.abs().max())
     side = torch.linspace(-reach, reach, FINE)
-    places = torch.cartesian_prod(side, side)
-    device = next(learner.discriminator.parameters()).device
-    output = learner.judge(places.to(device)).reshape(FINE, FINE).T.cpu()
-    levels = torch.linspace(0, 1, 11).tolist()
-    shades = ax.contourf(side, side, output, levels=levels, cmap="Greys", alpha=0.35)
+    output = learner.judge(torch.cartesian_prod(side, side).to(real)).reshape(FINE, FINE).T.cpu()
+    shades = ax.contourf(side, side, output, levels=torch.linspace(0, 1, 11).tolist(), cmap="Greys", alpha=0.35)
     ax.figure.colorbar(shades, ax=ax, label="discriminator's output D", shrink=0.8, ticks=[0, 0.5, 1])
+    _scatter(ax, real, fake)
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.grid(visible=False)
+    ax.legend(loc="upper right", fontsize=8, markerscale=3)
 
 
-def _draw_close(ax: Axes, mixture: Mixture) -> None:
-    ax.add_patch(Circle((0, 0), GOOD_WITHIN, fill=False, linestyle="--", color="0.3"))
-    ax.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal", title="about the nearest centre")
-    ax.set(xlabel=f"standard deviations of {mixture.deviation:g}; good inside the circle")
+def _scatter(ax: Axes, real: Tensor, fake: Tensor) -> None:
+    for points, name, colour, size in (
+        (real.cpu(), "real", COLOURS[1], 7.0),
+        (fake.cpu(), "generated", COLOURS[0], 3.0),
+    ):
+        ax.scatter(points[:, 0], points[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, label=name)

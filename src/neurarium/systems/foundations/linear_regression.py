@@ -1,14 +1,15 @@
 r"""Linear regression: a weighted sum of the inputs, by closed form and by descent.
 
-The squared error of a linear unit is a bowl, so its lowest point can be computed outright. It can also be walked to: the
-delta rule moves every weight by its input times the error δ = t − y. With all examples in a step the walk is smooth,
-with one it is quick and noisy, with a few it is in between; the rule is the same.
+The squared error of a linear unit is a bowl, so its lowest point can be computed outright. It can also be walked to:
+the delta rule moves every weight by its input times the error δ = t − y. With all examples in a step the walk is
+smooth, with one it is quick and noisy, with a few it is in between; the rule is the same.
 
-Source: CSE 151B, Gradient Descent (batch, stochastic, minibatch) and Regression (squared error, closed form, delta rule).
+Source: CSE 151B, Gradient Descent (batch, stochastic, minibatch) and Linear Regression (squared error, closed form,
+delta rule).
 Differs: the closed form is taken from the singular values of the design rather than from (XᵀX)⁻¹, which squares the
 condition number and does not exist for columns that depend on each other; then it is the smallest of the best weights.
 The squared error is a mean over the examples, as in the delta rule's 1/N, and there is a bias.
-Shapes: B batch, N examples, F features, K targets.
+Shapes: B batch, N examples, F features, G = F + 1 weights with the bias as the last, K targets, R rank.
 """
 
 from collections.abc import Iterable
@@ -55,7 +56,7 @@ class LinearRegression(nn.Module):
         return inputs @ self.weight + self.bias
 
     @property
-    def stacked(self) -> Float[Tensor, "F+1 K"]:
+    def stacked(self) -> Float[Tensor, "G K"]:
         """A copy of the weights with the bias as the last of them."""
         return torch.cat([self.weight, self.bias.unsqueeze(0)]).detach()
 
@@ -104,14 +105,19 @@ class Solution:
     Attributes:
         weights: the best, with the bias as the last row; of equally good ones those of the smallest norm.
         curvatures: the eigenvalues of (1/N) XᵀX that are not 0, falling; X has a column of 1 for the bias.
+        directions: the eigenvector of each.
         largest_input: the largest squared length of an example, its 1 included.
-        columns: how many columns X has.
     """
 
-    weights: Float[Tensor, "F+1 K"]
+    weights: Float[Tensor, "G K"]
     curvatures: Float[Tensor, " R"]
+    directions: Float[Tensor, "R G"]
     largest_input: float
-    columns: int
+
+    @property
+    def columns(self) -> int:
+        """How many columns X has."""
+        return len(self.weights)
 
     @property
     def rank(self) -> int:
@@ -147,10 +153,16 @@ class Solution:
         # ((κ − 1)/(κ + 1))ⁿ ≤ gap
         return max(1, ceil(log(gap) / log((condition - 1) / (condition + 1)))) if condition > 1 + 1e-9 else 1
 
-    def gap(self, weights: Float[Tensor, "F+1 K"]) -> float:
+    def gap(self, weights: Float[Tensor, "G K"]) -> float:
         """Relative distance of some weights, bias included, from the best."""
         # |w − w*| / |w*|
-        return float((weights - self.weights).norm() / self.weights.norm())
+        return float((weights - self.weights).norm() / self.weights.norm().clamp(min=torch.finfo(torch.float64).tiny))
+
+    def excess(self, weights: Float[Tensor, "P G K"]) -> Float[Tensor, " P"]:
+        """How far the squared error of each of some weights lies above the lowest."""
+        # ½ Σᵣ λᵣ (vᵣ·(w − w*))²
+        along = self.directions @ (weights - self.weights)
+        return (self.curvatures.unsqueeze(1) * along.square()).sum((1, 2)) / 2
 
 
 def solve(inputs: Float[Tensor, "N F"], targets: Float[Tensor, "N K"]) -> Solution:
@@ -173,7 +185,7 @@ def solve(inputs: Float[Tensor, "N F"], targets: Float[Tensor, "N K"]) -> Soluti
     left, singular, right = left[:, kept], singular[kept], right[kept]
     # w = V Σ⁻¹ Uᵀ t
     weights = right.T @ ((left.T @ targets.double()) / singular.unsqueeze(1))
-    return Solution(weights, singular.square() / len(design), float(design.square().sum(1).max()), design.shape[1])
+    return Solution(weights, singular.square() / len(design), right, float(design.square().sum(1).max()))
 
 
 class Descent(Learner[Paired]):
@@ -227,8 +239,8 @@ class Descent(Learner[Paired]):
             raise InvalidValue(f"targets are {tuple(targets.shape)}, but the outputs {tuple(outputs.shape)}")
         weight, bias = delta_rule(inputs, targets - outputs)
         # w ← w + α (1/N) Σ δⁿ xⁿ
-        self.model.weight += self.lr * weight
-        self.model.bias += self.lr * bias
+        self.model.weight.add_(weight, alpha=self.lr)
+        self.model.bias.add_(bias, alpha=self.lr)
         self._remember()
         return {"loss": squared_error(outputs, targets)}
 
