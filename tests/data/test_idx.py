@@ -82,7 +82,7 @@ def test_without_a_test_pair_a_part_of_each_class_is_held_out(tmp_path: Path) ->
         ("train-images-idx3-ubyte", idx(torch.zeros(20)), "begins with 00000801, .* with 00000803"),
         ("train-images-idx3-ubyte", b"\x89PNG....", "begins with 89504e47"),
         ("train-labels-idx1-ubyte", idx(torch.zeros(19)), "has 20 images, but .* has 19 labels"),
-        ("train-images-idx3-ubyte", gzip.compress(idx(torch.zeros(20, 4, 4)), mtime=0)[:-12], "is a truncated gzip file"),
+        ("train-images-idx3-ubyte", gzip.compress(idx(torch.zeros(20, 4, 4)), mtime=0)[:-12], "is a truncated gzip"),
         ("train-images-idx3-ubyte", gzip.compress(b"x", mtime=0)[:-8] + b"\x00" * 8, "is a damaged gzip file"),
         ("train-images-idx3-ubyte", b"\x1f\x8bnonsense", "is a damaged gzip file"),
         ("t10k-images-idx3-ubyte", idx(torch.zeros(8, 5, 5)), "train images of 4 × 4, but test images of 5 × 5"),

@@ -117,7 +117,7 @@ def draw_paths(descents: Mapping[str, Descent], solution: Solution, table: Table
     spread = torch.cat([*paths.values(), best.unsqueeze(0)])
     for ax, (name, path), colour in zip(axes, paths.items(), COLOURS, strict=False):
         draw_bowl(ax, solution, pair, spread)
-        ax.plot(path[:, 0], path[:, 1], color=colour, linewidth=1.0)
+        ax.plot(path[:, 0], path[:, 1], color=colour, linewidth=0.8, alpha=0.8)
         ax.plot(*path[0], "o", color="black", markersize=5)
         ax.plot(*best, "*", color="black", markersize=11)
         ax.set(xlabel=f"weight of {names[pair[0]]}", title=name)
@@ -126,7 +126,7 @@ def draw_paths(descents: Mapping[str, Descent], solution: Solution, table: Table
 
 
 def alike(table: Table[Paired]) -> tuple[int, int]:
-    """The two features that vary together the most: between them the bowl is a valley. Feature and bias if it is one."""
+    """The two features most alike, between which the bowl is a valley; the only feature and the bias if it is one."""
     inputs = table.train.all().inputs
     if inputs.shape[1] == 1:
         return 0, 1

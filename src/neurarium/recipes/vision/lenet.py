@@ -29,8 +29,8 @@ def lenet(
 ) -> Result:
     """LeNet reads handwritten digits.
 
-    A picture goes through two rounds of convolution and pooling, then a small dense network names its class. The weights
-    are taught by cross-entropy and Adam, whose rate falls along a cosine. Look at the filters: strokes and edges.
+    A picture goes through two rounds of convolution and pooling, then a small dense network names its class. The
+    weights are taught by cross-entropy and Adam, whose rate falls along a cosine. Look at the filters: strokes, edges.
 
     Args:
         data: digits, mnist, fashion-mnist, cifar10, idx:DIR or folder:DIR (a folder a class).

@@ -14,7 +14,7 @@ Shapes: B batch, N examples, F features, G = F + 1 weights with the bias as the 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, log, log1p
 
 import torch
 from jaxtyping import Float
@@ -135,9 +135,9 @@ class Solution:
         return float(self.curvatures[-1])
 
     def batch_rate(self) -> float:
-        """The constant learning rate with which batch descent shrinks its distance fastest, over all starts."""
-        # α = 2/(λ₁ + λᵣ)
-        return 2 / (self.steepest + self.flattest)
+        """The largest learning rate with which batch descent never overshoots in any direction."""
+        # α = 1/λ₁
+        return 1 / self.steepest
 
     def sampled_rate(self, batch: int) -> float:
         """The learning rate for steps of so many random examples (Ma, Bassily & Belkin 2018, theorem 1)."""
@@ -147,11 +147,11 @@ class Solution:
     def steps_to(self, gap: float) -> int:
         """Steps of batch descent at `batch_rate` from 0 that surely leave no more than this relative distance.
 
-        The distance shrinks by (κ − 1)/(κ + 1) or more a step, with κ = λ₁/λᵣ.
+        Every step shrinks the distance to 1 − λᵣ/λ₁ of what it was, or to less.
         """
-        condition = self.steepest / self.flattest
-        # ((κ − 1)/(κ + 1))ⁿ ≤ gap
-        return max(1, ceil(log(gap) / log((condition - 1) / (condition + 1)))) if condition > 1 + 1e-9 else 1
+        # (1 − λᵣ/λ₁)ⁿ ≤ gap
+        flatness = self.flattest / self.steepest
+        return ceil(log(gap) / log1p(-flatness)) if flatness < 1 else 1
 
     def gap(self, weights: Float[Tensor, "G K"]) -> float:
         """Relative distance of some weights, bias included, from the best."""

@@ -3,10 +3,10 @@ r"""LeNet: convolve, pool, convolve, pool, then decide.
 Small kernels slide over the picture, so that one set of weights looks for the same stroke everywhere; pooling keeps
 whether it was found and forgets exactly where; two rounds of this and a small dense network read a digit.
 
-Source: NYU NN II, "Assembling together: LeNet"; CSE 151B, Convolutional Networks; LeCun, Bottou, Bengio & Haffner 1998,
-Gradient-based learning applied to document recognition, §II.B, fig. 2 (layers C1, S2, C3, S4, C5, F6).
-Differs: max pooling without trainable coefficients; C3 sees all maps of S2 rather than table I's subset; ReLU instead of
-1.7159 tanh(2a/3) (pass `activation`); softmax instead of radial basis outputs. Sides under 12 pixels pad C3 too.
+Source: NYU NN II, "Assembling together: LeNet"; CSE 151B, Convolutional Networks; LeCun, Bottou, Bengio & Haffner
+1998, Gradient-based learning applied to document recognition, §II.B, fig. 2 (layers C1, S2, C3, S4, C5, F6).
+Differs: max pooling without trainable coefficients; C3 sees all maps of S2 rather than table I's subset; ReLU instead
+of 1.7159 tanh(2a/3) (pass `activation`); softmax instead of radial basis outputs. Sides under 12 pixels pad C3 too.
 Shapes: B batch, C channels, H height, W width, K classes.
 """
 
