@@ -4,7 +4,9 @@ The k-th block of batches is a pure function of (seed, k), so a place in the str
 it costs one block: no random state is saved, and none of anyone else's is touched.
 
 Source: Metz, Poole, Pfau & Sohl-Dickstein 2017, Unrolled generative adversarial networks, appendix A (the ring);
-Srivastava, Valkov, Russell, Gutmann & Sutton 2017, VEEGAN, §4.1 (good samples and modes).
+Srivastava, Valkov, Russell, Gutmann & Sutton 2017, VEEGAN, §4.1 (good samples).
+Differs: a mode counts as found with a quarter of its equal share in good samples, where Lin, Khetan, Fanti & Oh 2018,
+PacGAN, §4.1, are content with a single one, which chance can give.
 Shapes: B batch, M Gaussians, N points.
 """
 
@@ -24,7 +26,7 @@ GAUSSIANS = 8  # Metz et al. 2017, appendix A
 RADIUS = 2.0  # of the ring of centres, Metz et al. 2017, appendix A
 DEVIATION = 0.02  # of each Gaussian in each direction, Metz et al. 2017, appendix A
 GOOD_WITHIN = 3.0  # standard deviations from the nearest centre, VEEGAN §4.1
-FAIR_PART = 0.25  # of an equal share; VEEGAN is content with a single good sample, which chance can give
+FAIR_PART = 0.25  # of an equal share of the points, our own rule (see Differs)
 BLOCK = 64  # batches drawn at once: a step then only slices
 
 

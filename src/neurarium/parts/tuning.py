@@ -3,7 +3,8 @@ r"""Tuning: how fast a leaky integrate-and-fire neuron fires under a current, an
 A neuron of a population prefers a direction of the represented value, its encoder. Its current grows along that
 direction; gain and bias are solved so that it begins to fire at a chosen place and reaches a chosen rate at the end.
 
-Source: CS 479 §2.2 (firing rate, tuning curve); Eliasmith & Anderson 2003, Neural Engineering, §2.1 and §4.1.
+Source: CS 479 §2.2 (firing rate, tuning curve); Eliasmith & Anderson 2003, Neural Engineering (encoder,
+gain, bias).
 Shapes: N neurons, D dimensions of the represented value. Units: s, Hz, current without dimension (threshold 1).
 """
 
@@ -16,9 +17,9 @@ from torch.nn.functional import normalize
 
 from neurarium.errors import require
 
-TAU_MEMBRANE = 0.02  # s, leak: Eliasmith & Anderson 2003, §4.1
+TAU_MEMBRANE = 0.02  # s, leak: the default of nengo.LIF
 TAU_REFRACTORY = 0.002  # s, silence after a spike: there too
-MAX_RATES = (200.0, 400.0)  # Hz at the end of the encoder
+MAX_RATES = (200.0, 400.0)  # Hz at the end of the encoder: Nengo's default, as is the next
 INTERCEPTS = (-1.0, 0.9)  # where along the encoder a neuron begins to fire; at 1 it never would
 
 

@@ -93,7 +93,8 @@ def linear_regression(
 def start(table: Table[Paired], lr: float, steps: int) -> Descent:
     """A descent at 0 that will remember a couple of thousand points of its way."""
     every = max(1, steps // REMEMBERED)
-    return Descent(LinearRegression(features=len(table.features)), lr=lr, remember=1 + steps // every, every=every)
+    remember = 1 + max(0, steps) // every
+    return Descent(LinearRegression(features=len(table.features)), lr=lr, remember=remember, every=every)
 
 
 def draw_losses(descents: Mapping[str, Descent], shares: Mapping[str, float], solution: Solution) -> Figure:
@@ -117,7 +118,7 @@ def draw_paths(descents: Mapping[str, Descent], solution: Solution, table: Table
     spread = torch.cat([*paths.values(), best.unsqueeze(0)])
     for ax, (name, path), colour in zip(axes, paths.items(), COLOURS, strict=False):
         draw_bowl(ax, solution, pair, spread)
-        ax.plot(path[:, 0], path[:, 1], color=colour, linewidth=0.8, alpha=0.8)
+        ax.plot(path[:, 0], path[:, 1], color=colour, linewidth=1.6 if name == "batch" else 0.7)
         ax.plot(*path[0], "o", color="black", markersize=5)
         ax.plot(*best, "*", color="black", markersize=11)
         ax.set(xlabel=f"weight of {names[pair[0]]}", title=name)

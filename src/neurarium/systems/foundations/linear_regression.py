@@ -140,7 +140,7 @@ class Solution:
         return 1 / self.steepest
 
     def sampled_rate(self, batch: int) -> float:
-        """The learning rate for steps of so many random examples (Ma, Bassily & Belkin 2018, theorem 1)."""
+        """The learning rate for steps of so many random examples (Ma, Bassily & Belkin 2018, quadratic loss)."""
         # α = m/(β + (m − 1) λ₁), with β the largest |x|²: 1/β for one example, towards 1/λ₁ for many
         return batch / (self.largest_input + (batch - 1) * self.steepest)
 

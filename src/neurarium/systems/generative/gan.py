@@ -7,9 +7,11 @@ D* = 1/2 everywhere, where the samples cannot be told from the data.
 
 Source: CSE 151B, General Adversarial Networks; CS 479 §30; Goodfellow et al. 2014, Generative adversarial nets,
 eq. 1, algorithm 1 (one discriminator step a turn), proposition 1, theorem 1.
-Differs: Adam with β₁ = 1/2 and real and generated samples in one batch (Radford, Metz & Chintala 2016, §3) instead of
-momentum; both losses on logits, so that neither overflows; rates that fall along a schedule, so that the two players
-come to rest rather than circle each other.
+Differs: Adam with β₁ = 1/2 instead of momentum, and a leaky discriminator instead of a maxout one with dropout
+(Radford, Metz & Chintala 2016, §3 and §4); both losses on logits, so that neither overflows; rates that fall along a
+schedule, so that the two players come to rest rather than circle each other; noise of 2 numbers rather than the 256
+that are usual on the ring of Gaussians. No averaged weights, no noise on the samples, no penalty: this is the plain
+game, and like every plain one it now and then forgets a mode for good.
 Shapes: B batch, N generated samples, Z noise, F features of a sample.
 """
 
@@ -32,8 +34,8 @@ from neurarium.parts.optimizers import MakeOptimizer, set_rate
 from neurarium.parts.schedules import Schedule, constant
 
 NOISE = 2  # Z: as many as the plane has dimensions
-HIDDEN = (128, 128)  # units, Metz et al. 2017, Unrolled generative adversarial networks, appendix A
-LEAK = 0.2  # slope of the discriminator's rectifier below 0, Radford, Metz & Chintala 2016, §3
+HIDDEN = (128, 128)  # units, the generator's in Metz et al. 2017, Unrolled generative adversarial networks, appendix A
+LEAK = 0.2  # slope of the discriminator's rectifier below 0, Radford, Metz & Chintala 2016, §4
 WON = 0.95  # mean output from which on the discriminator counts as the winner, and 1 − WON on generated samples
 
 adam: MakeOptimizer = partial(Adam, betas=(0.5, 0.999), fused=True)  # Radford, Metz & Chintala 2016, §4

@@ -32,7 +32,7 @@ from neurarium.parts.tuning import TAU_MEMBRANE, TAU_REFRACTORY, check_times
 
 DT = 0.001  # s, one step
 
-CAPACITANCE = 1e-9  # F: 10 ms at 0.1 µS, Dayan & Abbott 2001, fig. 5.5 (as are the next three)
+CAPACITANCE = 1e-9  # F: a leak of 10 ms, Dayan & Abbott 2001, §5.4 (as are the next three)
 CONDUCTANCE = 1e-7  # S, leak: 1/(10 MΩ)
 REST = -0.065  # V
 THRESHOLD = -0.050  # V
