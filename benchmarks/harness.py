@@ -6,13 +6,15 @@ side is thrown away (compilation, caches).
 """
 
 import json
+import multiprocessing
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -20,7 +22,14 @@ from rich.console import Console
 from neurarium.running.files import write_json
 from neurarium.running.train import machine, versions
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.json"
+
+
+Side = Callable[[], Callable[[], float]]
+"""Prepares one side of a comparison; what it returns does the work and says how many units it did."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,8 @@ class Benchmark:
         name: of the comparison.
         work: what both sides do, in words.
         unit: what is counted ("samples").
-        ours: does the work and returns how many units it did.
-        peer: the same by the named peer.
+        ours: prepares our side, in a process of its own.
+        peer: prepares the named peer's, in another.
         peer_name: who the peer is.
         at_least: the ratio that is promised.
         also: further values to measure once, by name (accuracies, overheads).
@@ -41,8 +50,8 @@ class Benchmark:
     name: str
     work: str
     unit: str
-    ours: Callable[[], float]
-    peer: Callable[[], float]
+    ours: Side
+    peer: Side
     peer_name: str
     at_least: float
     rounds: int = 5
@@ -76,19 +85,42 @@ class Timing:
 def run(benchmark: Benchmark) -> Timing:
     """Both sides in turn, the first turns thrown away."""
     timing = Timing(benchmark.name, benchmark.work, benchmark.unit, benchmark.peer_name, benchmark.at_least)
-    benchmark.ours(), benchmark.peer()
-    for _ in range(benchmark.rounds):
-        timing.ours_rates.append(_rate(benchmark.ours))
-        timing.peer_rates.append(_rate(benchmark.peer))
+    # A process for each side, so that neither's settings (threads, memory, precision) reach the other.
+    with _side(benchmark.ours) as ours, _side(benchmark.peer) as peer:
+        _turn(ours), _turn(peer)
+        for _ in range(benchmark.rounds):
+            timing.ours_rates.append(_turn(ours))
+            timing.peer_rates.append(_turn(peer))
     if benchmark.also:
         timing.also = benchmark.also()
     return timing
 
 
-def _rate(work: Callable[[], float]) -> float:
-    start = time.perf_counter()
-    units = work()
-    return units / (time.perf_counter() - start)
+@contextmanager
+def _side(prepare: Side) -> Iterator["Connection[None, float]"]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(prepare, there), daemon=True)
+    process.start()
+    try:
+        yield here
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(prepare: Side, orders: "Connection[float, None]") -> None:
+    work = prepare()
+    while True:
+        orders.recv()
+        start = time.perf_counter()
+        units = work()
+        orders.send(units / (time.perf_counter() - start))
+
+
+def _turn(side: "Connection[None, float]") -> float:
+    side.send(None)
+    return side.recv()
 
 
 def tell(console: Console, timing: Timing) -> None:

@@ -24,7 +24,7 @@ from neurarium.running.progress import Progress
 from neurarium.running.seeds import random_state, restore_random_state
 from neurarium.running.trace import Trace, Window
 
-LINES = 200  # lines of a trace that a fit of known length writes
+LINES = 100  # lines of a trace that a fit of known length writes
 EVALUATIONS = 10  # times in a fit that evaluation and pictures come round
 LONGEST_WINDOW = 100  # steps between two lines at the most, so that NaN is seen soon
 

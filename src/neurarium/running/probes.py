@@ -85,6 +85,7 @@ def learned_in(done: Finished) -> dict[str, Any]:
 
 def interrupt(bench: Bench, number: int, stop_at: int) -> None:
     """Start a run and stop it at a step of one of its fits, as the user would."""
+
     def stop(fit: Fit) -> None:
         if len(bench.fits) == number + 1:
             fit.stop_at = stop_at

@@ -8,6 +8,7 @@ examples. Process 0 alone writes. Without `torchrun` there is one rank, and noth
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,11 +22,13 @@ from neurarium.learners.learner import Learner
 from neurarium.running.trace import Window
 
 
+@cache
 def count() -> int:
     """How many processes run this together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+@cache
 def rank() -> int:
     """Which of them this is."""
     return int(os.environ.get("RANK", "0"))
@@ -122,7 +125,7 @@ def mean_measures(window: Window) -> None:
     """Put the means over all processes in place of this one's measures."""
     if count() > 1:
         for name, column in window.check().items():
-            total = column.to(_device())
+            total = torch.tensor(column, device=_device())
             dist.all_reduce(total)
             window.values[name] = (total / count()).tolist()
 

@@ -7,8 +7,10 @@ again.
 
 import json
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from torch import Tensor
@@ -29,16 +31,18 @@ class Line(NamedTuple):
 
 
 class Trace:
-    """Appends lines to a file."""
+    """Appends lines to a file, each of them whole on the disk's side before the next step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file: TextIO | None = None
 
     def write(self, fit: str, step: int, seconds: float, measures: dict[str, float]) -> None:
         """Append one line."""
+        if self._file is None:
+            self._file = self.path.open("a", buffering=1)
         line = Line(fit, step, round(seconds, 3), measures)
-        with self.path.open("a") as file:
-            file.write(json.dumps(line._asdict()) + "\n")
+        self._file.write(json.dumps(line._asdict()) + "\n")
 
     def lines(self) -> list[Line]:
         """All lines; a last line that a crash cut short is not one."""
@@ -46,9 +50,16 @@ class Trace:
 
     def rewind(self, fit: str, step: int) -> None:
         """Drop the lines of a fit that came after a step."""
+        self.close()
         if self.path.exists():
             kept = [line for line in self.lines() if line.fit != fit or line.step <= step]
             write_whole(self.path, "".join(json.dumps(line._asdict()) + "\n" for line in kept).encode())
+
+    def close(self) -> None:
+        """Let go of the file; the next line opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def read_trace(path: Path) -> list[Line]:
@@ -81,32 +92,31 @@ class Window:
         for name, value in measures.items():
             self.values.setdefault(name, []).append(value)
 
-    def check(self) -> dict[str, Tensor]:
-        """The measures as vectors over the steps, all finite.
+    def check(self) -> dict[str, list[float]]:
+        """The measures as numbers over the steps, all finite.
 
         Raises:
             NotFinite: names the first step and the measure.
         """
         columns = {name: _column(name, values) for name, values in self.values.items()}
         for name, column in columns.items():
-            bad = (~torch.isfinite(column)).nonzero()
-            if len(bad):
-                place = int(bad[0])
-                raise NotFinite(
-                    f"{name} became {float(column[place])} at step {self.steps[place]}; "
-                    "try a smaller learning rate, and look at the data for extreme values"
-                )
+            for step, value in zip(self.steps, column, strict=True):
+                if not isfinite(value):
+                    raise NotFinite(
+                        f"{name} became {value} at step {step}; "
+                        "try a smaller learning rate, and look at the data for extreme values"
+                    )
         return columns
 
     def flush(self) -> dict[str, float]:
         """The mean of each measure, and a new start."""
-        means = {name: float(column.mean()) for name, column in self.check().items()}
+        means = {name: fmean(column) for name, column in self.check().items()}
         self.steps, self.values = [], {}
         return means
 
     def state_dict(self) -> State:
         """The pending measures."""
-        return {"steps": list(self.steps), "values": {name: column.tolist() for name, column in self.check().items()}}
+        return {"steps": list(self.steps), "values": self.check()}
 
     def load_state_dict(self, state: State) -> None:
         """Go back to pending measures."""
@@ -114,10 +124,11 @@ class Window:
         self.values = {name: list(column) for name, column in state["values"].items()}
 
 
-def _column(name: str, values: list[Any]) -> Tensor:
+def _column(name: str, values: list[Any]) -> list[float]:
     tensors = [value for value in values if isinstance(value, Tensor)]
     if any(value.numel() != 1 for value in tensors):
         raise InvalidValue(f"the measure {name} is not a scalar")
     if len(tensors) == len(values):
-        return torch.stack([value.detach().reshape(()) for value in tensors]).cpu().double()
-    return torch.tensor([float(value) for value in values], dtype=torch.float64)
+        # One wait for the device for all steps, rather than one a step.
+        return torch.stack([value.detach().reshape(()) for value in tensors]).tolist()
+    return [float(value) for value in values]
