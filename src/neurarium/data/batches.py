@@ -23,7 +23,7 @@ Bundle = TypeVar("Bundle", bound=tuple[Tensor, ...])
 
 @runtime_checkable
 class Indexed(Protocol[Batch_co]):
-    """A `parts.bundles.Source` that says which bundle it gives."""
+    """Examples that can be counted and taken by index: tensors in memory, or a folder of files."""
 
     def __len__(self) -> int: ...
 
@@ -42,7 +42,7 @@ def epoch_order(length: int, *, seed: int, epoch: int) -> Int64[Tensor, " N"]:
 
 
 class Batches(Generic[Batch]):
-    """Minibatches without end, reshuffled each epoch: a `Stream` over a `Source`.
+    """Minibatches without end, reshuffled each epoch: a `Stream` over anything indexed.
 
     The ragged rest of an epoch is left out, so every batch has the same size; a set smaller than `size` comes whole.
 
@@ -128,7 +128,7 @@ class Batches(Generic[Batch]):
 
 
 class Held(Generic[Bundle]):
-    """A bundle already in memory, as a `Source` of its own rows.
+    """A bundle already in memory, taken by its rows.
 
     Args:
         bundle: a named tuple of tensors with the examples first, all equally long.

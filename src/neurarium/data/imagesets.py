@@ -64,7 +64,7 @@ class HeldPixels:
 
 
 class ImageSet:
-    """Labelled images: a `Source` of `Labelled` with float inputs in [0, 1].
+    """Labelled images: taken by index as `Labelled` with float inputs in [0, 1].
 
     Args:
         pixels: the images as bytes, on the device of the labels.

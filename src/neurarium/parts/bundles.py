@@ -1,6 +1,6 @@
 """Bundles: what a batch is made of, by name. Every field has the batch as its first dimension."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
@@ -65,17 +65,6 @@ class Transitions(NamedTuple):
     next_states: Shaped[Tensor, "B ..."]
     terminated: Bool[Tensor, " B"]
     truncated: Bool[Tensor, " B"]
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Examples that can be counted and taken by index: a tensor in memory, or a folder of files."""
-
-    def __len__(self) -> int: ...
-
-    def take(self, index: Int64[Tensor, " B"], /) -> tuple[Tensor, ...]:
-        """The bundle of the examples at these places, on the source's device."""
-        ...
 
 
 def check_batch(bundle: tuple[Tensor, ...], *, wanted: str) -> None:

@@ -1,6 +1,9 @@
 """Export: a run's networks as files for elsewhere, checked to compute what they computed here."""
 
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,7 +109,7 @@ def _write_onnx(module: nn.Module, inputs: tuple[Tensor, ...], stem: Path) -> Ex
             "export to onnx needs more libraries; install them with: pip install 'neurarium[onnx]'"
         ) from None
     path = stem.with_suffix(".onnx")
-    with evaluating(module):
+    with evaluating(module), _exporter_quiet():
         program = torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=_any_batch(inputs), verbose=False)
     assert program is not None
     program.save(path)
@@ -118,6 +121,20 @@ def _write_onnx(module: nn.Module, inputs: tuple[Tensor, ...], stem: Path) -> Ex
         return [torch.from_numpy(output) for output in outputs]
 
     return _checked(Exported(path, "onnx", _gap(module, inputs, run)))
+
+
+@contextmanager
+def _exporter_quiet() -> Iterator[None]:
+    """Without the exporter's own remarks (optional libraries it does not find, deprecations inside PyTorch)."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 WRITERS: dict[Format, Callable[[nn.Module, tuple[Tensor, ...], Path], Exported]] = {

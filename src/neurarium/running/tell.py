@@ -142,10 +142,12 @@ def _whereabouts(folder: Path, weights: list[Path]) -> list[str]:
 
 
 def _next_commands(entry: Entry, folder: Path) -> list[str]:
-    options = {option.name for option in entry.options}
+    told = next((option.help for option in entry.options if option.name == "data"), "")
     commands = [f"neurarium show {entry.name}", f"neurarium train {entry.name} --help"]
-    if "data" in options:
+    if "folder:" in told:
         commands.append(f"neurarium train {entry.name} --data folder:PATH/TO/YOUR/PICTURES")
+    elif "csv:" in told:
+        commands.append(f"neurarium train {entry.name} --data csv:YOUR/TABLE.csv --target COLUMN")
     if (folder / "checkpoints").exists():
         commands.append(f"neurarium export {folder} --format safetensors")
     return [*commands, "neurarium list"]
