@@ -11,6 +11,7 @@ def test_lines_come_back(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "trace.jsonl")
     trace.write("fit", 10, 1.23456, {"loss": 0.5})
     trace.write("fit", 20, 2.0, {"loss": 0.25, "test_loss": 0.3})
+    trace.close()
     assert [tuple(line) for line in trace.lines()] == [
         ("fit", 10, 1.235, {"loss": 0.5}),
         ("fit", 20, 2.0, {"loss": 0.25, "test_loss": 0.3}),
@@ -20,11 +21,13 @@ def test_lines_come_back(tmp_path: Path) -> None:
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "trace.jsonl")
     trace.write("fit", 10, 1.0, {"loss": 0.5})
+    trace.close()
     with trace.path.open("a") as file:
         file.write('{"fit": "fit", "step": 2')
     assert len(trace.lines()) == 1
     trace.rewind("fit", 10)
     trace.write("fit", 20, 2.0, {"loss": 0.4})
+    trace.close()
     assert [line.step for line in read_trace(trace.path)] == [10, 20]
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ class Fit:
         """
         start, saved = time.perf_counter() - self.seconds, time.perf_counter()
         over = self._used_up()
-        with Stop() as stop:
+        with Stop() as stop, closing(self.trace):
             while not over:
                 self._advance()
                 now = time.perf_counter()
@@ -147,8 +148,8 @@ class Fit:
                 if saves and not over:
                     self.save()
                     saved = time.perf_counter()
-        if self.window.steps:
-            self._flush(progress)
+            if self.window.steps:
+                self._flush(progress)
         self.save()
         return self.last
 

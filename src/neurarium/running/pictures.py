@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from neurarium.errors import require
 from neurarium.running.trace import Line
 
 COLOURS = ("#2463a8", "#d1495b", "#2e933c", "#edae49", "#7a4fa3", "#00798c", "#8d6a4f", "#6c757d")
+
+LOG_BEYOND = 8  # fits whose lengths differ by more than this factor are drawn on a logarithmic axis
 
 LOOK: Any = {
     "axes.prop_cycle": cycler(color=COLOURS),
@@ -60,17 +63,21 @@ def curves(lines: Sequence[Line]) -> Figure | None:
 
 def _draw_measure(ax: Axes, name: str, lines: Sequence[Line]) -> None:
     fits = list(dict.fromkeys(line.fit for line in lines))
-    for fit in fits:
+    ends = []
+    for fit, colour in zip(fits, cycle(COLOURS), strict=False):
         for measure, style in ((name, "-"), (f"test_{name}", "o--")):
             points = [
                 (line.step, line.measures[measure]) for line in lines if line.fit == fit and measure in line.measures
             ]
             if points:
+                ends.append(points[-1][0])
                 label = measure if len(fits) == 1 else f"{fit}: {measure}"
-                ax.plot(*zip(*points, strict=True), style, markersize=4, linewidth=1.4, label=label)
+                ax.plot(*zip(*points, strict=True), style, color=colour, markersize=4, linewidth=1.4, label=label)
     ax.set(xlabel="step", title=name)
-    if ax.lines:
+    if ends:
         ax.legend(fontsize=8)
+        if max(ends) > LOG_BEYOND * max(1, min(ends)):
+            ax.set_xscale("log")
 
 
 def sheet(images: Tensor, *, columns: int | None = None, titles: Sequence[str] = (), scale: float = 1.0) -> Figure:

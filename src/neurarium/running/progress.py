@@ -28,7 +28,7 @@ class Progress:
         if console.is_terminal and not console.quiet:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=20),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[tell]}"),
             )

@@ -139,6 +139,7 @@ class Run:
         if self.writes and not known:
             with disk_errors_told(self.folder):
                 self.trace.write(name, step, self.seconds, measures)
+                self.trace.close()
 
     def picture(self, name: str, figure: Figure, *, step: int | None = None) -> None:
         """Save a figure as `pictures/<name>.png`, or as one of a series `pictures/<name>/<step>.png`."""
