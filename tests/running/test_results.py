@@ -44,7 +44,11 @@ def test_promises_kept_and_control_missed(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert default["seeds"] == [0, 1, 2]
     assert default["measures"]["test_accuracy"]["values"] == pytest.approx([0.991, 0.992, 0.993])
     assert default["measures"]["test_accuracy"]["mean"] == pytest.approx(0.992)
-    assert [variant["given"] for variant in written["variants"]] == [{}, {"data": "mnist"}, {"data": "fashion-mnist"}]
+    assert [variant["given"] for variant in written["variants"]] == [
+        {},
+        {"data": "mnist"},
+        {"data": "fashion-mnist", "steps": 11250},
+    ]
     table = (tmp_path / "README.md").read_text()
     assert "| lenet |  | test_accuracy | >= 0.98 | 0.992 ± 0.00082 | 0.991 | yes | 2 | 0.1 ± 0 |" in table
 
@@ -86,6 +90,6 @@ def test_every_variant_is_asked_for_once() -> None:
     assert [(dict(one.given), one.control) for one in asked] == [
         ({}, False),
         ({"data": "mnist"}, False),
-        ({"data": "fashion-mnist"}, False),
+        ({"data": "fashion-mnist", "steps": 11250}, False),
         ({"shuffle_labels": True}, True),
     ]

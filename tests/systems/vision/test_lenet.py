@@ -65,6 +65,8 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         LeNet(shape=(1, 3, 8), classes=10)
     with pytest.raises(InvalidValue, match="classes is 1; a classifier needs at least 2"):
         LeNet(shape=(1, 8, 8), classes=1)
+    with pytest.raises(InvalidValue, match=r"dropout is 1\.0; it must be at least 0 and below 1"):
+        LeNet(shape=(1, 8, 8), classes=10, dropout=1.0)
     net = LeNet(shape=(1, 8, 8), classes=10)
     with pytest.raises(InvalidValue, match=r"images are \(3, 8, 8\), but this LeNet was built for \(1, 8, 8\)"):
         net(torch.zeros(2, 3, 8, 8))

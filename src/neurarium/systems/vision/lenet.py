@@ -6,7 +6,8 @@ whether it was found and forgets exactly where; two rounds of this and a small d
 Source: NYU NN II, "Assembling together: LeNet"; CSE 151B, Convolutional Networks; LeCun, Bottou, Bengio & Haffner
 1998, Gradient-based learning applied to document recognition, §II.B, fig. 2 (layers C1, S2, C3, S4, C5, F6).
 Differs: max pooling without trainable coefficients; C3 sees all maps of S2 rather than table I's subset; ReLU instead
-of 1.7159 tanh(2a/3) (pass `activation`); softmax instead of radial basis outputs. Sides under 12 pixels pad C3 too.
+of 1.7159 tanh(2a/3) (pass `activation`); softmax instead of radial basis outputs; dropout before it if wanted
+(Srivastava et al. 2014). Sides under 12 pixels pad C3 too.
 Shapes: B batch, C channels, H height, W width, K classes.
 """
 
@@ -33,9 +34,10 @@ class LeNet(nn.Module):
         maps: feature maps of the two convolutions.
         hidden: units of the two dense layers.
         activation: elementwise, increasing.
+        dropout: chance that a feature is left out in training, 0 up to but without 1.
 
     Raises:
-        InvalidValue: images smaller than 4×4, fewer than 2 classes, or a batch of another shape.
+        InvalidValue: images smaller than 4×4, fewer than 2 classes, dropout out of range, or a batch of another shape.
 
     >>> import torch
     >>> net = LeNet(shape=(1, 28, 28), classes=10)
@@ -53,10 +55,12 @@ class LeNet(nn.Module):
         maps: tuple[int, int] = MAPS,
         hidden: tuple[int, int] = HIDDEN,
         activation: Callable[[Tensor], Tensor] = relu,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, width = shape
         require(min(height, width) >= SMALLEST, f"images are {height}×{width} pixels; LeNet needs at least 4×4")
+        require(0 <= dropout < 1, f"dropout is {dropout}; it must be at least 0 and below 1")
         require(classes >= 2, f"classes is {classes}; a classifier needs at least 2")
         self.shape = shape
         self.activation = activation
@@ -68,11 +72,12 @@ class LeNet(nn.Module):
         left = [(side // 2 - shrink) // 2 for side in (height, width)]
         self.dense1 = nn.Linear(maps[1] * left[0] * left[1], hidden[0])
         self.dense2 = nn.Linear(hidden[0], hidden[1])
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden[1], classes)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         """Logits of the classes."""
-        return self.head(self.features(images))
+        return self.head(self.dropout(self.features(images)))
 
     def features(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         """The last hidden layer: what the picture looks like to the classifier."""
