@@ -145,7 +145,7 @@ def draw_hidden(model: Elman, test: Sequences) -> Figure:
 def _draw_units(ax: Axes, hidden: Float[Tensor, "T H"], bits: list[int]) -> None:
     # Units that act alike stand together.
     order = _main_directions(hidden)[0].argsort()
-    ax.imshow(hidden[:, order].T, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    ax.imshow(hidden[:, order].T.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
     for edge in range(TRIPLE, len(bits), TRIPLE):
         ax.axvline(edge - 0.5, color="black", linewidth=0.6)
     ax.grid(visible=False)
