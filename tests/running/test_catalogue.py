@@ -37,6 +37,13 @@ def test_a_recipe_is_read_without_being_imported(tmp_path: Path) -> None:
     assert told == [("steps", None, "how many updates."), ("lr", 1e-3, "learning rate."), ("kind", "a", "")]
 
 
+def test_plain_constants_of_the_file_may_be_named(tmp_path: Path) -> None:
+    source = "RATE, CLOSE = 1, 2\nSMALL = 0.5\n" + SOURCE.replace("at_most=0.1", "at_most=SMALL / 5")
+    (entry,) = read(written(tmp_path, source.replace("lr: float = 1e-3", "lr: float = SMALL")))
+    assert entry.expects == (Expect("mse", at_most=0.1),)
+    assert entry.options[1].default == 0.5
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=r"'DEFAULT' cannot be read without importing"):
         read(written(tmp_path, SOURCE.replace("= 1e-3", "= DEFAULT")))

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from inspect import cleandoc
@@ -133,9 +134,19 @@ def read(path: Path) -> list[Entry]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InvalidValue(f"{path} is not readable Python: {error}") from None
-    module_doc = ast.get_docstring(tree) or ""
+    words = {**WORDS, **TYPES, **_constants(tree)}
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return [_entry(path, node, call, module_doc) for node in functions if (call := _decorator(node))]
+    return [_entry(path, node, call, words) for node in functions if (call := _decorator(node))]
+
+
+def _constants(tree: ast.Module) -> dict[str, Any]:
+    """The file's own named constants that are plain values."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            with suppress(ValueError):
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
 
 
 def _decorator(node: ast.FunctionDef) -> ast.Call | None:
@@ -145,30 +156,32 @@ def _decorator(node: ast.FunctionDef) -> ast.Call | None:
     return None
 
 
-def _entry(path: Path, node: ast.FunctionDef, call: ast.Call, module_doc: str) -> Entry:
-    told = {word.arg: _value(path, word.value) for word in call.keywords if word.arg in ("expects", "slow")}
-    doc = cleandoc(ast.get_docstring(node) or module_doc)
+def _entry(path: Path, node: ast.FunctionDef, call: ast.Call, words: Mapping[str, Any]) -> Entry:
+    told = {word.arg: _value(path, word.value, words) for word in call.keywords if word.arg in ("expects", "slow")}
+    doc = cleandoc(ast.get_docstring(node) or "")
     helps = _argument_helps(doc)
     pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    options = tuple(_option(path, argument, default, helps) for argument, default in pairs)
+    options = tuple(_option(path, argument, default, helps, words) for argument, default in pairs)
     return Entry(node.name, path, doc, options, tuple(told["expects"]), bool(told.get("slow", False)))
 
 
-def _option(path: Path, argument: ast.arg, default: ast.expr | None, helps: Mapping[str, str]) -> Option:
+def _option(
+    path: Path, argument: ast.arg, default: ast.expr | None, helps: Mapping[str, str], words: Mapping[str, Any]
+) -> Option:
     if argument.annotation is None or default is None:
         raise InvalidValue(f"{path}: option '{argument.arg}' needs a type and a default")
-    kind = _value(path, argument.annotation)
-    return Option(argument.arg, kind, _value(path, default), helps.get(argument.arg, ""))
+    kind = _value(path, argument.annotation, words)
+    return Option(argument.arg, kind, _value(path, default, words), helps.get(argument.arg, ""))
 
 
-def _value(path: Path, node: ast.expr) -> Any:
+def _value(path: Path, node: ast.expr, words: Mapping[str, Any]) -> Any:
     code = compile(ast.Expression(node), str(path), "eval")
     try:
-        return eval(code, {"__builtins__": {}}, {**WORDS, **TYPES})
+        return eval(code, {"__builtins__": {}}, dict(words))
     except Exception as error:
         raise InvalidValue(
-            f"{path}:{node.lineno}: '{ast.unparse(node)}' cannot be read without importing ({error}); "
-            f"options and promises are written with plain values, {', '.join(WORDS)}"
+            f"{path}:{node.lineno}: '{ast.unparse(node)}' cannot be read without importing ({error}); options and "
+            f"promises are written with plain values, the file's own plain constants, {', '.join(WORDS)}"
         ) from None
 
 
