@@ -21,7 +21,6 @@ from neurarium.parts.bundles import Labelled
 
 
 @runtime_checkable
-@runtime_checkable
 class Pixels(Protocol):
     """Images as bytes, by place."""
 

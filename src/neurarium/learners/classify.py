@@ -80,18 +80,28 @@ class Classify(Learner[Labelled], Generic[Model]):
             batches: the examples, in as many batches as suits memory.
             prefix: put before the measures' names ("test_").
         """
-        seen, loss, correct = 0, 0.0, 0
-        with evaluating(self.model):
-            for inputs, labels in batches:
-                logits = self.model(inputs)
-                loss += float(cross_entropy(logits.float(), labels, reduction="sum"))
-                correct += int(correct_of(logits, labels))
-                seen += len(labels)
-        return {f"{prefix}loss": loss / seen, f"{prefix}accuracy": correct / seen}
+        return evaluate_classes(self.model, batches, prefix=prefix)
 
     def example(self, batch: Labelled) -> dict[str, tuple[Tensor, ...]]:
         """The inputs of a batch, for the model."""
         return {"model": (batch[0],)}
+
+
+def evaluate_classes(model: nn.Module, batches: Iterable[Labelled], *, prefix: str = "") -> dict[str, float]:
+    """Mean cross-entropy and accuracy of a network of logits over all examples of some batches, in evaluation mode.
+
+    >>> batch = Labelled(torch.eye(2), torch.tensor([0, 1]))
+    >>> evaluate_classes(nn.Identity(), [batch])["accuracy"]
+    1.0
+    """
+    seen, loss, correct = 0, 0.0, 0
+    with evaluating(model):
+        for inputs, labels in batches:
+            logits = model(inputs)
+            loss += float(cross_entropy(logits.float(), labels, reduction="sum"))
+            correct += int(correct_of(logits, labels))
+            seen += len(labels)
+    return {f"{prefix}loss": loss / seen, f"{prefix}accuracy": correct / seen}
 
 
 def correct_of(logits: Float[Tensor, "B K"], labels: Int64[Tensor, " B"]) -> Int64[Tensor, ""]:

@@ -6,11 +6,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from neurarium.data.images import Images, load_images
-from neurarium.data.tables import EMBEDDED, Table, load_table
-from neurarium.errors import InvalidValue
+from neurarium.data.images import Images
+from neurarium.data.labelled import load_labelled
 from neurarium.learners.classify import Classify
-from neurarium.parts.bundles import Labelled
 from neurarium.parts.schedules import cosine
 from neurarium.running.pictures import panels
 from neurarium.running.recipe import Expect, recipe
@@ -52,7 +50,7 @@ def softmax_regression(
         c: how much the examples count against the penalty; smaller means smaller weights.
         shuffle_labels: deal the labels out at random first; nothing can then be learned (the negative control).
     """
-    found = load(data, target=target, run=run, shuffle_labels=shuffle_labels)
+    found = load_labelled(data, target=target, seed=run.seed, device=run.device, shuffle_labels=shuffle_labels)
     run.note(data=found.name)
     shape = found.shape if isinstance(found, Images) else (len(found.features),)
     learner = Classify(
@@ -72,21 +70,6 @@ def softmax_regression(
     else:
         run.picture("weights", draw_table(weight, found.class_names, found.features))
     return run.result(**evaluate())
-
-
-def load(data: str, *, target: str | None, run: Run, shuffle_labels: bool) -> Images | Table[Labelled]:
-    """A table if the data string means one, else images.
-
-    Raises:
-        InvalidValue: a target for data that has its own classes.
-    """
-    if data.startswith("csv:") or (data in EMBEDDED and data != "digits"):
-        return load_table(
-            data, target=target, seed=run.seed, task="classification", device=run.device, shuffle_labels=shuffle_labels
-        )
-    if target is not None:
-        raise InvalidValue(f"'{data}' has its own classes; target='{target}' is for csv:FILE")
-    return load_images(data, seed=run.seed, device=run.device, shuffle_labels=shuffle_labels)
 
 
 def draw_templates(weights: Float[Tensor, "K H W"], names: Sequence[str]) -> Figure:
