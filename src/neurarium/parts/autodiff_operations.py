@@ -8,6 +8,7 @@ Source: CS 479 §9.1.1 (Op and its arguments), §9.2 (s has the shape of the Op'
 Differs: arguments broadcast as in NumPy; a slope is then summed over the places that shared a value.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -35,7 +36,7 @@ class Version:
     count: int = 0
 
 
-class Op:
+class Op(ABC):
     """An operation applied once: a square of the graph. A new one is a class with `forward` and `backward`.
 
     >>> class Square(Op):
@@ -61,13 +62,13 @@ class Op:
     freed: bool = False
     watched: tuple[tuple[Version, int], ...] = ()
 
+    @abstractmethod
     def forward(self, *values: Array) -> Any:
         """The output from the arguments; what `backward` will need is kept as attributes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, slope: Array) -> tuple[Any, ...]:
         """The slope by each argument, from the slope by the output; None where there is none."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -138,13 +139,13 @@ class Elementwise(Op):
         by_a, by_b = self.slopes(slope)
         return summed_to(np.asarray(by_a), self.a.shape), summed_to(np.asarray(by_b), self.b.shape)
 
+    @abstractmethod
     def combine(self, a: Array, b: Array) -> Any:
         """Element by element."""
-        raise NotImplementedError
 
+    @abstractmethod
     def slopes(self, slope: Array) -> tuple[Any, Any]:
         """Slopes by both, in the shape of the output."""
-        raise NotImplementedError
 
 
 class Add(Elementwise):

@@ -14,6 +14,7 @@ Differs: cross-entropy on minibatches; weights start at random with variance 2/f
 Shapes: B batch, C channels, H height, W width, K classes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
@@ -58,7 +59,7 @@ def variables(module: nn.Module) -> dict[str, Var]:
     return {name: Var(parameter.detach().numpy(), name=name) for name, parameter in module.named_parameters()}
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """What holds the weights; a subclass says in `logits` what is computed with them, in Vars.
 
     Args:
@@ -71,9 +72,9 @@ class Network(nn.Module):
         require(classes >= 2, f"classes is {classes}; a classifier needs at least 2")
         self.shape = shape
 
+    @abstractmethod
     def logits(self, images: Value, weights: Mapping[str, Var]) -> Var:
         """Logits (B, K) of images (B, C, H, W)."""
-        raise NotImplementedError
 
     def require_shape(self, images: Tensor) -> None:
         """Refuse images of another shape.
