@@ -19,7 +19,8 @@ def test_contract(recipe: str, check_name: str) -> None:
 def test_smoke_and_control_name_real_options(recipe: str) -> None:
     made = RECIPES[recipe].load()
     assert made.smoke
-    assert made.control
+    # Where nothing is promised there is nothing that a control could miss; the exemption says so.
+    assert made.control or "learns" in made.exempt
     assert made.name == recipe
     assert tuple(made.expects) == RECIPES[recipe].expects
     assert made.defaults == {option.name: option.default for option in RECIPES[recipe].options}
