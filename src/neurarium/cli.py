@@ -125,10 +125,12 @@ def reproduce_command(words: list[str]) -> int:
         /,
         *,
         all: Annotated[bool, arg(help="every recipe of the house")] = False,
-        seeds: Annotated[int, arg(help="runs of each, with seeds 0, 1, ...")] = 3,
+        seeds: Annotated[
+            int | None, arg(metavar="INT", help="runs of each, with seeds 0, 1, ... (default: as promised, mostly 3)")
+        ] = None,
         jobs: Annotated[int, arg(help="runs at the same time; they share the cores")] = 1,
         results: Annotated[Path, arg(help="where measured values go")] = Path("results"),
-    ) -> tuple[tuple[str, ...], bool, int, int, Path]:
+    ) -> tuple[tuple[str, ...], bool, int | None, int, Path]:
         """Run recipes at their default budget over seeds, negative control included; write what was measured."""
         return names, all, seeds, jobs, results
 

@@ -6,7 +6,6 @@ import pytest
 
 from neurarium.running.catalogue import read
 from neurarium.running.contract import ALL_CHECKS, Finding, check
-from neurarium.running.recipe import CHECKS
 
 SOURCE = (Path(__file__).parent / "small.py").read_text()
 
@@ -77,14 +76,18 @@ def finding_of(path: Path, check_name: str) -> Finding:
     return check(entry, check_name)
 
 
-def test_every_check_is_named_where_exemptions_are_read() -> None:
-    assert tuple(ALL_CHECKS) == CHECKS
-
-
 @pytest.mark.parametrize("name", ALL_CHECKS)
 def test_a_right_recipe_passes(name: str, tmp_path: Path) -> None:
     finding = finding_of(planted(SOURCE, tmp_path, f"right_{name}"), name)
     assert finding.outcome == "kept", finding.text
+
+
+@pytest.mark.parametrize(("promise", "fine"), [("", False), (", Expect('clock', above=0.0, timing=True)", True)])
+def test_a_measure_of_time_need_not_repeat_if_it_says_so(promise: str, fine: bool, tmp_path: Path) -> None:
+    source = SOURCE.replace("at_least=0.9)", f"at_least=0.9){promise}").replace(
+        "run.result(", "run.result(clock=run.seconds, "
+    )
+    assert finding_of(planted(source, tmp_path, f"clock_{fine}"), "repeats").fine is fine
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -94,6 +94,14 @@ def test_looking_on_changes_nothing(tmp_path: Path) -> None:
     assert looks == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
 
 
+def test_looking_on_comes_as_often_as_asked(tmp_path: Path) -> None:
+    looks: list[int] = []
+    fit(run_in(tmp_path / "a"), evaluations=3, draw=looks.append)
+    assert looks == [14, 27, 40]
+    with pytest.raises(InvalidValue, match="evaluations is 0; a fit is looked at once or more"):
+        fit(run_in(tmp_path / "b"), evaluations=0)
+
+
 class Diverges(Learner[Labelled]):
     def __init__(self, at: int) -> None:
         self.at, self.count = at, 0

@@ -26,7 +26,6 @@ from neurarium.running.seeds import random_state, restore_random_state
 from neurarium.running.trace import Trace, Window
 
 LINES = 100  # lines of a trace that a fit of known length writes
-EVALUATIONS = 10  # times in a fit that evaluation and pictures come round
 LONGEST_WINDOW = 100  # steps between two lines at the most, so that NaN is seen soon
 
 
@@ -64,7 +63,7 @@ class Fit:
 
     Attributes:
         name: the fit's name in the trace and among the checkpoints.
-        evaluate: called ten times over the fit and at its end; its measures go to the trace.
+        evaluate: called `evaluations` times over the fit, the last time at its end; its measures go to the trace.
         draw: called at the same moments with the step.
         save_seconds: seconds between two checkpoints (0: after every step).
         writer: whether this process writes the trace, checkpoints and pictures.
@@ -81,6 +80,7 @@ class Fit:
     device: torch.device
     dtype: torch.dtype
     evaluate: Callable[[], Mapping[str, float]] | None = None
+    evaluations: int = 10
     draw: Callable[[int], None] | None = None
     writer: bool = True
     save_seconds: float = 30.0
@@ -174,7 +174,7 @@ class Fit:
         before, now = self.learner.progress, self.budget.progress(self.step, self.seconds)
         if len(self.window.steps) >= self.budget.window:
             self._flush(progress)
-        if int(before * EVALUATIONS) < int(now * EVALUATIONS):
+        if int(before * self.evaluations) < int(now * self.evaluations):
             self._look(progress)
 
     def _look(self, progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """Probes: how the contract looks into a run without the recipe knowing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from neurarium.learners.learner import Learner
 from neurarium.running.catalogue import Entry
 from neurarium.running.checkpoints import load_checkpoint, steps_of
 from neurarium.running.loop import Fit, Interrupted
-from neurarium.running.recipe import Recipe
+from neurarium.running.recipe import Expect, Recipe
 from neurarium.running.settings import Settings
 from neurarium.running.states import copy_state, difference
 from neurarium.running.trace import read_trace
@@ -60,16 +60,21 @@ class Bench:
         settings = Settings(seed=seed, device="cpu", threads=1, save_seconds=save_seconds)
         return train(self.entry, options, settings, out=self.root, name=f"run{self.count}", before_fit=look)
 
+    def remains(self, done: Finished) -> dict[str, Any]:
+        """All that a run leaves, but for what measures time."""
+        return remains(done, [expect.measure for expect in self.recipe.expects if expect.timing])
+
     @property
     def folder(self) -> Path:
         """The folder of the last run."""
         return self.root / self.recipe.name / f"run{self.count}"
 
 
-def remains(done: Finished) -> dict[str, Any]:
-    """All that a run leaves, but for wall times: checkpoints, trace and measures."""
+def remains(done: Finished, timings: Collection[str] = ()) -> dict[str, Any]:
+    """All that a run leaves, but for what measures time: checkpoints, trace and measures."""
+    measures = {name: value for name, value in done.result["measures"].items() if name not in timings}
     trace = [(line.fit, line.step, line.measures) for line in read_trace(done.folder / "trace.jsonl")]
-    return {"learned": learned_in(done), "trace": trace, "measures": done.result["measures"]}
+    return {"learned": learned_in(done), "trace": trace, "measures": measures}
 
 
 def learned_in(done: Finished) -> dict[str, Any]:
@@ -187,10 +192,10 @@ def freeze(fit: Fit) -> None:
     learner.learn = only_measure  # type: ignore[method-assign]
 
 
-def must_be_better(direction: int, learned: list[float], other: list[float], what: str) -> None:
-    """Every value must be better than its counterpart, in the direction of the promise."""
-    gain = [direction * (mine - theirs) for mine, theirs in zip(learned, other, strict=True)]
-    if direction and min(gain) <= 0:
+def must_be_better(promise: Expect, learned: list[float], other: list[float], what: str) -> None:
+    """Every value must have more merit for the promise than its counterpart."""
+    gain = [promise.merit(mine) - promise.merit(theirs) for mine, theirs in zip(learned, other, strict=True)]
+    if min(gain) <= 0:
         raise Broken(f"learning reaches {learned}, but {what} is {other}: nothing is learned, or something leaks")
 
 

@@ -34,6 +34,7 @@ class Expect:
         below: the measure must be less than this.
         equals: the measure must be exactly this.
         seeds: how many seeds `reproduce` runs by default.
+        timing: whether it is a measure of time, which does not repeat bit for bit.
         given: options that differ from the defaults.
 
     >>> Expect("test_accuracy", at_least=0.98).met(0.985)
@@ -49,13 +50,14 @@ class Expect:
     below: float | None = None
     equals: float | None = None
     seeds: int = 3
+    timing: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self._rules():
             raise InvalidValue(f"Expect('{self.measure}') has no bound; give at_least, at_most, above, below or equals")
 
-    def _rules(self) -> list[tuple[str, float, bool]]:
+    def _rules(self) -> list[tuple[str, float]]:
         bounds = (
             (">=", self.at_least),
             ("<=", self.at_most),
@@ -63,18 +65,34 @@ class Expect:
             ("<", self.below),
             ("==", self.equals),
         )
-        return [(sign, bound, sign[0] == ">") for sign, bound in bounds if bound is not None]
+        return [(sign, bound) for sign, bound in bounds if bound is not None]
 
     @property
     def bound(self) -> str:
         """The rule as text: `>= 0.98`."""
-        return " and ".join(f"{sign} {value:g}" for sign, value, _ in self._rules())
+        return " and ".join(f"{sign} {value:g}" for sign, value in self._rules())
 
     @property
-    def direction(self) -> int:
-        """1 where more is better, -1 where less is better, 0 where it must be exact or in between."""
-        signs = {1 if sign[0] == ">" else -1 if sign[0] == "<" else 0 for sign, _, _ in self._rules()}
-        return signs.pop() if len(signs) == 1 else 0
+    def graded(self) -> bool:
+        """Whether more (or less) is always better, as of an accuracy, and not a place that must be met."""
+        rules = self._rules()
+        return len(rules) == 1 and rules[0][0] != "=="
+
+    def merit(self, value: float) -> float:
+        """How good a value is, more being better: itself, its negative, or how far outside two bounds it lies.
+
+        >>> Expect("mse", at_most=0.01).merit(0.5), Expect("variance", at_least=0.5, at_most=2.0).merit(2.25)
+        (-0.5, -0.25)
+        """
+        rules = self._rules()
+        if self.graded:
+            return value if rules[0][0][0] == ">" else -value
+        gaps = {
+            ">": lambda bound: bound - value,
+            "<": lambda bound: value - bound,
+            "=": lambda bound: abs(value - bound),
+        }
+        return -max(0.0, *(gaps[sign[0]](bound) for sign, bound in rules))
 
     def met(self, value: float) -> bool:
         """Whether the value keeps the promise (NaN does not)."""
@@ -85,7 +103,7 @@ class Expect:
             "<": lambda a, b: a < b,
             "==": lambda a, b: a == b,
         }
-        return all(compare[sign](value, bound) for sign, bound, _ in self._rules())
+        return all(compare[sign](value, bound) for sign, bound in self._rules())
 
     def applies(self, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
         """Whether the promise was made for these options.

@@ -22,7 +22,7 @@ from rich.console import Console
 from neurarium.errors import InvalidValue, NeurariumError, require
 from neurarium.running.catalogue import Entry, catalogue, find
 from neurarium.running.files import disk_errors_told, write_json, write_whole
-from neurarium.running.recipe import Recipe
+from neurarium.running.recipe import Expect, Recipe
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,15 @@ class Asked:
     control: bool = False
 
 
-def reproduce(names: Sequence[str], *, every: bool, seeds: int, jobs: int, results: Path, console: Console) -> int:
+def reproduce(
+    names: Sequence[str], *, every: bool, seeds: int | None, jobs: int, results: Path, console: Console
+) -> int:
     """Run recipes and write what was measured.
 
     Args:
         names: recipes; none of them with `every`.
         every: take the whole catalogue.
-        seeds: runs of each variant, with seeds 0, 1, ...
+        seeds: runs of each variant, with seeds 0, 1, ... (default: as many as its promises say).
         jobs: processes at the same time; the cores are shared among them.
         results: folder of the measured values.
         console: where progress is told.
@@ -51,14 +53,14 @@ def reproduce(names: Sequence[str], *, every: bool, seeds: int, jobs: int, resul
     Raises:
         InvalidValue: no recipe or an unknown one is named, or a count is not positive.
     """
-    require(seeds > 0, f"--seeds is {seeds}; it must be positive")
+    require(seeds is None or seeds > 0, f"--seeds is {seeds}; it must be positive")
     require(jobs > 0, f"--jobs is {jobs}; it must be positive")
     if bool(names) == every:
         raise InvalidValue("name the recipes to reproduce, or say --all")
     entries = list(catalogue().values()) if every else [find(name) for name in names]
     fine = True
     with _pool(jobs) as pool:
-        waiting = [(entry, _submit(pool, entry, range(seeds), jobs)) for entry in entries]
+        waiting = [(entry, _submit(pool, entry, range(seeds or promised_seeds(entry)), jobs)) for entry in entries]
         for entry, runs in waiting:
             measured = _gather(entry, runs, console)
             with disk_errors_told(results):
@@ -67,6 +69,11 @@ def reproduce(names: Sequence[str], *, every: bool, seeds: int, jobs: int, resul
                 write_whole(results / "README.md", summary(results).encode())
             fine &= all(row["met"] is not row["control"] for row in measured["verdicts"])
     return 0 if fine else 1
+
+
+def promised_seeds(entry: Entry) -> int:
+    """How many seeds a recipe's promises are made for."""
+    return max((expect.seeds for expect in entry.expects), default=Expect.seeds)
 
 
 def variants(recipe: Recipe, entry: Entry) -> list[Asked]:

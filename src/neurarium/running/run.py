@@ -98,6 +98,7 @@ class Run:
         steps: int,
         name: str = "fit",
         evaluate: Callable[[], Mapping[str, float]] | None = None,
+        evaluations: int = 10,
         draw: Callable[[int], None] | None = None,
     ) -> dict[str, float]:
         """Let a learner learn from a stream; goes on from the newest whole checkpoint if there is one.
@@ -107,7 +108,8 @@ class Run:
             stream: where its batches come from.
             steps: number of updates, unless the run's settings give minutes.
             name: of this fit, if the recipe has several.
-            evaluate: measures to take ten times over the fit and at its end. Chance drawn in it is given back.
+            evaluate: measures to take over the fit and at its end. Chance drawn in it is given back.
+            evaluations: how often that is, evenly spread.
             draw: pictures to make at the same moments; it is called with the step.
 
         Returns:
@@ -115,13 +117,14 @@ class Run:
 
         Raises:
             NotFinite: a measure became NaN or infinite.
-            InvalidValue: two fits of one name, a negative number of steps, or a reserved attribute name.
+            InvalidValue: two fits of one name, a negative number of steps or evaluations, or a reserved attribute name.
         """
         require(name not in self.fits, f"two fits are named '{name}'; give each a name of its own")
         taken = sorted(RESERVED & set(learner.state_dict()))
+        require(evaluations > 0, f"evaluations is {evaluations}; a fit is looked at once or more")
         require(not taken, f"{type(learner).__name__} has attributes {taken}; a checkpoint needs these names")
         fit = self._prepare(name, learner, stream, Budget(steps, self.settings.minutes))
-        fit.evaluate, fit.draw = evaluate, draw
+        fit.evaluate, fit.evaluations, fit.draw = evaluate, evaluations, draw
         if self.before_fit:
             self.before_fit(fit)
         with disk_errors_told(self.folder):

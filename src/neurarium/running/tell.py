@@ -105,7 +105,7 @@ def _measured_value(found: dict[str, Any], expect: Expect) -> str | None:
 
 
 def _worst(value: dict[str, Any], expect: Expect) -> float:
-    return float(max(value["values"]) if expect.direction < 0 else min(value["values"]))
+    return float(min(value["values"], key=expect.merit))
 
 
 def _card(system: Path) -> str:
