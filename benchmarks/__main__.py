@@ -4,11 +4,11 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import networks
+from benchmarks import foundations, networks
 from benchmarks.harness import keep, run, tell
 from neurarium.errors import InvalidValue, did_you_mean
 
-BENCHMARKS = {**networks.BENCHMARKS}
+BENCHMARKS = {**networks.BENCHMARKS, **foundations.BENCHMARKS}
 
 
 def main(names: list[str]) -> int:

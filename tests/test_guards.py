@@ -44,16 +44,16 @@ def test_torch_uses_one_thread() -> None:
 
 
 def test_shapes_are_enforced_at_run_time() -> None:
-    net = LeNet(shape=(1, 8, 8), classes=2)
+    net = LeNet(shape=(1, 8, 8))
     with pytest.raises(TypeCheckError, match="images"):
-        net.features(torch.zeros(1, 8, 8))
+        net(torch.zeros(1, 8, 8))
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_test_can_see_what_users_see() -> None:
-    net = LeNet(shape=(1, 8, 8), classes=2)
+    net = LeNet(shape=(1, 8, 8))
     with pytest.raises(InvalidValue, match="images are"):
-        net.features(torch.zeros(1, 8, 8))
+        net(torch.zeros(1, 8, 8))
 
 
 @checked

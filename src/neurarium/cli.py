@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field as dataclass_field
 from dataclasses import fields, make_dataclass
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ USAGE = """usage: neurarium COMMAND ...
   resume RUN               go on with an interrupted run, bit for bit
   reproduce [NAME ...]     run recipes at their default budget over seeds; writes results/
   check MODULE             hold the recipes of a module of your own to the house's contract
+  predict RUN IMAGE ...    a trained classifier names the classes of new images
   export RUN               take the weights away: safetensors, torch or onnx
 
 Begin with: neurarium train lenet
@@ -181,6 +183,34 @@ def export_command(words: list[str]) -> int:
     return 0
 
 
+def predict_command(words: list[str]) -> int:
+    """Name the classes of images."""
+
+    def asked(
+        run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run that trained a classifier")],
+        images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE", help="image files")],
+        /,
+        *,
+        top: Annotated[int, arg(help="how many classes to name")] = 3,
+        json: Annotated[bool, arg(help="print JSON for a program to read")] = False,
+        out: Annotated[Path | None, arg(metavar="DIR", help="where pictures go (default: RUN/predictions)")] = None,
+    ) -> tuple[Path, tuple[Path, ...], int, bool, Path | None]:
+        """Name the classes of images by a trained run, and draw where it saw the evidence."""
+        return run, images, top, json, out
+
+    run, images, top, as_json, out = parse(asked, words, "neurarium predict")
+    from neurarium.uses.predict import predict
+
+    found = predict(_run_folder(run), images, top=top, out=out)
+    if as_json:
+        print(dumps([one.as_dict() for one in found], indent=2))
+    else:
+        for one in found:
+            OUT.print(one.line, highlight=False, markup=False, soft_wrap=True)
+        OUT.print(f"evidence drawn in {found[0].picture.parent}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_command,
     "show": show_command,
@@ -188,6 +218,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume_command,
     "reproduce": reproduce_command,
     "check": check_command,
+    "predict": predict_command,
     "export": export_command,
 }
 

@@ -127,5 +127,5 @@ def test_a_file_that_goes_bad_later_is_named(tmp_path: Path) -> None:
     picture().save(path)
     pixels = FilePixels([path], shape=(3, 4, 6))
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\.png can no longer be read: not an image"):
+    with pytest.raises(DataError, match=r"a\.png cannot be read as an image: not an image"):
         pixels.take(torch.tensor([0]))

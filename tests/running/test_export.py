@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neurarium.errors import MissingExtra, RunError
+from neurarium.parts.encoders import Classifier
 from neurarium.running.catalogue import find
 from neurarium.running.export import Exported, Format, ParityError, _checked, _gap, export, export_module
 from neurarium.running.settings import Settings
@@ -42,7 +43,7 @@ def test_where_to(run_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_difference_is_seen() -> None:
-    net = LeNet(shape=(1, 8, 8), classes=3)
+    net = Classifier(LeNet(shape=(1, 8, 8)), classes=3)
     inputs = (torch.rand(2, 1, 8, 8),)
     assert _gap(net, inputs, net) == 0.0
     gap = _gap(net, inputs, lambda images: net(images) * 1.01)

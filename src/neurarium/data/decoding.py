@@ -154,7 +154,7 @@ def decode(path: Path, *, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "C H
                 plain = plain.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(plain)
     except Exception as error:  # as in `look`
-        raise DataError(f"{path} can no longer be read: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 

@@ -46,6 +46,7 @@ class Run:
         folder: where everything goes.
         settings: seed, device, precision and so on.
         facts: option values as they turned out to be (`data="mnist"` for a folder that holds MNIST).
+        classes: names of the classes that its network tells apart, for `predict`.
         before_fit: called with every `Fit` before it begins; the contract and other observers look in here.
         opened: fits whose learners are wanted; the run then trains and writes nothing, and ends at the last of them.
     """
@@ -54,6 +55,7 @@ class Run:
     settings: Settings = field(default_factory=Settings)
     console: Console = field(default_factory=lambda: Console(quiet=True))
     facts: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     before_fit: Callable[[Fit], None] | None = None
     opened: set[str] | None = None
 

@@ -6,9 +6,9 @@ whether it was found and forgets exactly where; two rounds of this and a small d
 Source: NYU NN II, "Assembling together: LeNet"; CSE 151B, Convolutional Networks; LeCun, Bottou, Bengio & Haffner
 1998, Gradient-based learning applied to document recognition, §II.B, fig. 2 (layers C1, S2, C3, S4, C5, F6).
 Differs: max pooling without trainable coefficients; C3 sees all maps of S2 rather than table I's subset; ReLU instead
-of 1.7159 tanh(2a/3) (pass `activation`); softmax instead of radial basis outputs; dropout before it if wanted
-(Srivastava et al. 2014). Sides under 12 pixels pad C3 too.
-Shapes: B batch, C channels, H height, W width, K classes.
+of 1.7159 tanh(2a/3) (pass `activation`); softmax instead of radial basis outputs, in a classifier of its own. Sides
+under 12 pixels pad C3 too.
+Shapes: B batch, C channels, H height, W width, D features, M maps, h and w places.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn, relu
 
-from neurarium.errors import InvalidValue, require
+from neurarium.parts.encoders import Encoded, Encoder
 
 KERNEL = 5  # pixels a side, §II.B
 MAPS = (6, 16)  # feature maps of C1 and C3
@@ -25,22 +25,21 @@ SMALLEST = 4  # pixels a side that two poolings by two leave one pixel of
 PAD_SECOND_BELOW = 12  # pixels: under this side an unpadded C3 would have nothing left to pool
 
 
-class LeNet(nn.Module):
-    """Logits from images.
+class LeNet(Encoder):
+    """The last hidden layer's features from images.
 
     Args:
         shape: channels, height and width of the images.
-        classes: number of classes K.
         maps: feature maps of the two convolutions.
         hidden: units of the two dense layers.
         activation: elementwise, increasing.
-        dropout: chance that a feature is left out in training, 0 up to but without 1.
 
     Raises:
-        InvalidValue: images smaller than 4×4, fewer than 2 classes, dropout out of range, or a batch of another shape.
+        InvalidValue: images smaller than 4×4, or a batch of another shape.
 
     >>> import torch
-    >>> net = LeNet(shape=(1, 28, 28), classes=10)
+    >>> from neurarium.parts.encoders import Classifier
+    >>> net = Classifier(LeNet(shape=(1, 28, 28)), classes=10)
     >>> net(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     >>> sum(p.numel() for p in net.parameters())  # the count usually given for LeNet-5
@@ -51,18 +50,12 @@ class LeNet(nn.Module):
         self,
         *,
         shape: tuple[int, int, int],
-        classes: int,
         maps: tuple[int, int] = MAPS,
         hidden: tuple[int, int] = HIDDEN,
         activation: Callable[[Tensor], Tensor] = relu,
-        dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(shape=shape, width=hidden[1], smallest=SMALLEST)
         channels, height, width = shape
-        require(min(height, width) >= SMALLEST, f"images are {height}×{width} pixels; LeNet needs at least 4×4")
-        require(0 <= dropout < 1, f"dropout is {dropout}; it must be at least 0 and below 1")
-        require(classes >= 2, f"classes is {classes}; a classifier needs at least 2")
-        self.shape = shape
         self.activation = activation
         self.conv1 = nn.Conv2d(channels, maps[0], KERNEL, padding=KERNEL // 2)
         padding = KERNEL // 2 if min(height, width) < PAD_SECOND_BELOW else 0
@@ -72,19 +65,11 @@ class LeNet(nn.Module):
         left = [(side // 2 - shrink) // 2 for side in (height, width)]
         self.dense1 = nn.Linear(maps[1] * left[0] * left[1], hidden[0])
         self.dense2 = nn.Linear(hidden[0], hidden[1])
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden[1], classes)
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        """Logits of the classes."""
-        return self.head(self.dropout(self.features(images)))
-
-    def features(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
-        """The last hidden layer: what the picture looks like to the classifier."""
-        if images.shape[1:] != self.shape:
-            raise InvalidValue(f"images are {tuple(images.shape[1:])}, but this LeNet was built for {self.shape}")
+    def encode(self, images: Float[Tensor, "B C H W"]) -> Encoded:
+        """F6, what the picture looks like to the classifier; and the maps of S4."""
         # Pooling before an increasing activation gives the same result for a quarter of the work.
         maps = self.activation(self.pool(self.conv1(images)))
         maps = self.activation(self.pool(self.conv2(maps)))
         hidden = self.activation(self.dense1(maps.flatten(1)))
-        return self.activation(self.dense2(hidden))
+        return Encoded(self.activation(self.dense2(hidden)), maps)

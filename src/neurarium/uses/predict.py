@@ -1,0 +1,122 @@
+"""Predict: a trained classifier of images names new ones, and shows where it saw what it names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from neurarium.data.decoding import decode
+from neurarium.errors import DataError, RunError, require
+from neurarium.learners.classify import Classify
+from neurarium.parts.encoders import Classifier, Encoder
+from neurarium.parts.evidence import evidence
+from neurarium.running.files import disk_errors_told, write_whole
+from neurarium.running.pictures import panels, png
+from neurarium.running.run import Run
+from neurarium.running.train import open_run
+
+Net = Classifier[Encoder]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was seen in one image.
+
+    Attributes:
+        image: its file.
+        classes: the likeliest classes and their probabilities, the likeliest first.
+        picture: where the evidence is drawn.
+    """
+
+    image: Path
+    classes: tuple[tuple[str, float], ...]
+    picture: Path
+
+    @property
+    def line(self) -> str:
+        """One line about it."""
+        return f"{self.image}: {', '.join(f'{name} {probability:.3f}' for name, probability in self.classes)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a program to read."""
+        classes = [{"class": name, "probability": probability} for name, probability in self.classes]
+        return {"image": str(self.image), "classes": classes, "picture": str(self.picture)}
+
+
+def predict(folder: Path, images: Sequence[Path], *, top: int = 3, out: Path | None = None) -> list[Prediction]:
+    """Name the classes of images by the newest weights of a run.
+
+    Args:
+        folder: the run's.
+        images: files of any size; they are brought to the size and channels that the network was trained on.
+        top: how many classes to name.
+        out: where the pictures of the evidence go (default: `predictions` in the run's folder).
+
+    Raises:
+        RunError: the folder is no run, or none that classifies images.
+        DataError: a file is missing or no image.
+        InvalidValue: no image is given, or `top` is below 1.
+    """
+    require(bool(images), "no image is given; name at least one file")
+    require(top >= 1, f"--top is {top}; at least 1 class can be named")
+    for path in images:
+        if not path.is_file():
+            raise DataError(f"there is no file {path}")
+    net, names = classifier_of(open_run(folder))
+    batch = read_images(images, shape=net.encoder.shape)
+    with torch.no_grad():
+        probabilities = Classify(net).predict(batch)
+    heat = evidence(net, batch, probabilities.argmax(1))
+    place = out or folder / "predictions"
+    done = []
+    with disk_errors_told(place):
+        place.mkdir(parents=True, exist_ok=True)
+        for row, path in enumerate(images):
+            best = probabilities[row].topk(min(top, len(names)))
+            classes = tuple(
+                (names[index], float(value)) for value, index in zip(*map(Tensor.tolist, best), strict=True)
+            )
+            picture = place / f"{path.stem}.png"
+            write_whole(picture, png(draw_evidence(batch[row], heat[row], classes)))
+            done.append(Prediction(path, classes, picture))
+    return done
+
+
+def classifier_of(run: Run) -> tuple[Net, tuple[str, ...]]:
+    """The classifier that a run trained, and the names of its classes.
+
+    Raises:
+        RunError: it trained none.
+    """
+    for fit in run.fits.values():
+        for network in fit.learner.modules().values():
+            if isinstance(network, Classifier) and run.classes:
+                return network, run.classes
+    raise RunError(f"{run.folder} trained no classifier of images; take a run of lenet, resnet, vit or the like")
+
+
+def read_images(paths: Sequence[Path], *, shape: tuple[int, int, int]) -> Float[Tensor, "B C H W"]:
+    """Image files as a batch from 0 to 1."""
+    return torch.stack([torch.from_numpy(decode(path, shape=shape).copy()) for path in paths]).float() / 255
+
+
+def draw_evidence(
+    image: Float[Tensor, "C H W"], heat: Float[Tensor, "H W"], classes: Sequence[tuple[str, float]]
+) -> Figure:
+    """An image, where the evidence for its likeliest class lies, and how likely the classes are."""
+    figure, (seen, where, bars) = panels(1, 3, width=2.8, height=2.8)
+    plain = image.permute(1, 2, 0).squeeze(-1).numpy()
+    for ax, title in ((seen, "as the network sees it"), (where, f"evidence for {classes[0][0]}")):
+        ax.imshow(plain, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title(title, fontsize=9)
+        ax.axis("off")
+    where.imshow(heat.numpy(), cmap="inferno", alpha=0.55, vmin=0, vmax=1, interpolation="bilinear")
+    names = [name for name, _ in classes]
+    bars.barh(names[::-1], [probability for _, probability in classes][::-1])
+    bars.set(xlim=(0, 1), xlabel="probability")
+    return figure
