@@ -17,7 +17,7 @@ from neurarium.uses.predict import predict
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs")
-    return train(find("lenet"), {"steps": 400}, Settings(device="cpu", threads=1), out=out).folder
+    return train(find("lenet"), {"steps": 800}, Settings(device="cpu", threads=1), out=out).folder
 
 
 @pytest.fixture(scope="module")
