@@ -38,7 +38,8 @@ def test_a_trained_net_names_pictures_from_files(run_folder: Path, pictures: lis
     for prediction in found:
         first, second = (probability for _, probability in prediction.classes)
         assert 1 >= first >= second >= 0
-        assert Image.open(prediction.picture).size[0] > 400
+        with Image.open(prediction.picture) as drawn:
+            assert drawn.size[0] > 400
 
 
 def test_the_command_prints_lines_or_json(
