@@ -36,7 +36,7 @@ def initialization(
     *,
     depth: int = 50,
     width: int = 192,
-    networks: int = 64,
+    networks: int = 128,
     batch: int = 16,
     scheme: Literal["normal", "fan_in", "xavier", "kaiming"] = "kaiming",
 ) -> Result:

@@ -12,6 +12,8 @@ from torch import Tensor
 from neurarium.data.images import Images, load_images
 from neurarium.errors import InvalidValue, did_you_mean, require
 from neurarium.learners.classify import Classify
+from neurarium.parts.optimizers import MakeOptimizer
+from neurarium.parts.rules import adamw
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
@@ -56,6 +58,7 @@ Walks = Mapping[str, tuple[float, Tensor]]
         Expect("ill_conditioned_steps_rprop", below=414),
         # No promise for RMSprop: near the bottom its steps stay as long as its rate, and when one lands is chance.
         Expect("ill_conditioned_steps_adam", at_most=150),
+        Expect("ill_conditioned_steps_adamw", at_most=150),
     ],
     smoke=dict(steps=60, networks="minibatch adam", walk=6, frames=2, longest=12),
     control=dict(shuffle_labels=True),
@@ -98,7 +101,8 @@ def optimizers(
     require(longest >= 1, f"longest is {longest}, but must be at least 1 step")
     names = chosen(networks)
     bowl = Quadratic(dimensions=DIMENSIONS, condition=CONDITION, generator=run.generator("quadratic"))
-    counts = {name: steps_until(bowl, make, tolerance=TOLERANCE, longest=longest) for name, make in RULES.items()}
+    counted: dict[str, MakeOptimizer] = {**RULES, "adamw": adamw}
+    counts = {name: steps_until(bowl, make, tolerance=TOLERANCE, longest=longest) for name, make in counted.items()}
     show_walks(run, walk=walk, frames=frames)
 
     images = load_images(data, seed=run.seed, device=run.device, shuffle_labels=shuffle_labels)
