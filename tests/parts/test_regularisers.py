@@ -1,31 +1,13 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from neurarium.errors import InvalidValue
-from neurarium.parts.regularisers import dropout, gaussian_noise, jittered, moved, weight_elimination
+from neurarium.parts.regularisers import dropout, gaussian_noise, jittered, moved
 
 
 def chance(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@given(st.integers(0, 1000), st.floats(0.05, 5.0), st.floats(0.001, 10.0))
-def test_the_slope_of_weight_elimination_is_the_written_one(seed: int, scale: float, strength: float) -> None:
-    w = torch.randn(4, 3, generator=chance(seed), dtype=torch.float64, requires_grad=True)
-    (strength * weight_elimination([w], scale=scale)).backward()
-    # 2λwc²/(w² + c²)²
-    slope = 2 * strength * w * scale**2 / (w**2 + scale**2) ** 2
-    assert w.grad is not None
-    assert torch.allclose(w.grad, slope, rtol=1e-12, atol=1e-14)
-
-
-def test_weight_elimination_is_quadratic_for_small_weights_and_counts_large_ones() -> None:
-    small, large = torch.full((5,), 1e-4, dtype=torch.float64), torch.full((5,), 1e4, dtype=torch.float64)
-    assert float(weight_elimination([small], scale=1.0)) == pytest.approx(5e-8, rel=1e-6)
-    assert float(weight_elimination([large, -large], scale=1.0)) == pytest.approx(10, rel=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9])
@@ -125,10 +107,6 @@ def test_impossible_strengths_are_refused() -> None:
         gaussian_noise(values, -0.5, generator=chance())
     with pytest.raises(InvalidValue, match="the largest shift falls to -1 pixels"):
         jittered(images, -1.0, generator=chance())
-    with pytest.raises(InvalidValue, match=r"scale is 0\.0, but must be positive"):
-        weight_elimination([values], scale=0.0)
-    with pytest.raises(InvalidValue, match="there are no parameters to penalise"):
-        weight_elimination([])
 
 
 @pytest.mark.usefixtures("unchecked")

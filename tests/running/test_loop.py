@@ -102,6 +102,11 @@ def test_looking_on_comes_as_often_as_asked(tmp_path: Path) -> None:
         fit(run_in(tmp_path / "b"), evaluations=0)
 
 
+def test_a_fits_name_is_a_files(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="a fit is named '1/t'; use letters, digits"):
+        run_in(tmp_path).fit(Classify(network()), data().batches(16), steps=1, name="1/t")
+
+
 class Diverges(Learner[Labelled]):
     def __init__(self, at: int) -> None:
         self.at, self.count = at, 0

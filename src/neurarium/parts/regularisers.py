@@ -1,18 +1,15 @@
-r"""Regularisers: ways to keep a network from learning its examples by heart, but for the plain penalties.
+r"""Regularisers: disturbances that keep a network from learning its examples by heart; penalties have their own file.
 
-Weight elimination is a penalty that a weight can get away from: it saturates, so that a large weight costs no more than
-a middling one, and what is small is driven out. Dropout and Gaussian noise disturb inputs, hidden units or outputs
-while a network learns, so that no unit can rely on another's exact value. Shifting and turning makes new examples of
-old ones. Strengths may be tensors that broadcast: then every network of a stack has its own.
+Dropout and Gaussian noise disturb inputs, hidden units or outputs while a network learns, so that no unit can rely on
+another's exact value. Shifting and turning makes new examples of old ones. Strengths may be tensors that broadcast:
+then every network of a stack has its own.
 
-Source: CSE 151B, Dealing with Overfitting; CS 479 §10.2.1 (augmentation, dropout); Weigend, Rumelhart & Huberman
-1991, Generalization by weight-elimination with application to forecasting, eq. 2; Srivastava et al. 2014, Dropout, §4
+Source: CSE 151B, Dealing with Overfitting; CS 479 §10.2.1 (augmentation, dropout); Srivastava et al. 2014, Dropout, §4
 (inverted, as §10 proposes); Bishop 1995, Training with noise is equivalent to Tikhonov regularization, §2.
 Differs: all are as they are while a network learns; to use it, leave the disturbance out.
 Shapes: B batch, C channels, H height, W width; leading dimensions of images may be any.
 """
 
-from collections.abc import Iterable
 from math import pi
 
 import torch
@@ -22,36 +19,9 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from neurarium.errors import InvalidValue, require
 
-SCALE = 0.3  # the weight that counts as neither small nor large, about twice the first weights' size; ours
 TURN_PER_PIXEL = 10.0  # degrees that go with a shift of one pixel, in pictures of about 8 pixels a side; ours
 
 Strength = Tensor | float
-
-
-def weight_elimination(parameters: Iterable[Tensor], *, scale: float = SCALE) -> Float[Tensor, ""]:
-    """About how many weights are larger than the scale; the gradient 2wc²/(w² + c²)² leaves the largest alone.
-
-    Args:
-        parameters: tensors of any shapes, those alone that shall be few (biases are usually left free).
-        scale: c, the weight that costs one half.
-
-    Returns:
-        A scalar through which gradients flow.
-
-    Raises:
-        InvalidValue: there are no parameters, or the scale is not positive.
-
-    >>> weights = torch.tensor([0.0, 0.5, 50.0], requires_grad=True)
-    >>> penalty = weight_elimination([weights], scale=0.5)
-    >>> penalty.backward()
-    >>> round(penalty.item(), 3), [round(slope, 3) for slope in weights.grad.tolist()]
-    (1.5, [0.0, 1.0, 0.0])
-    """
-    require(scale > 0, f"scale is {scale}, but must be positive")
-    # Σ w²/(w² + c²)
-    costs = [(weight.square() / (weight.square() + scale**2)).sum() for weight in parameters]
-    require(bool(costs), "there are no parameters to penalise; give at least one tensor")
-    return torch.stack(costs).sum()
 
 
 def dropout(

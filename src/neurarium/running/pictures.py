@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from neurarium.errors import require
 from neurarium.running.trace import Line
 
 COLOURS = ("#2463a8", "#d1495b", "#2e933c", "#edae49", "#7a4fa3", "#00798c", "#8d6a4f", "#6c757d")
+
+FITS_NAMED_INSIDE = 5  # more get one legend beside the panels, and colours of their own
 
 LOG_BEYOND = 8  # fits whose lengths differ by more than this factor are drawn on a logarithmic axis
 
@@ -58,13 +59,21 @@ def curves(lines: Sequence[Line]) -> Figure | None:
     figure, axes = panels(1, len(names), width=4.2)
     for ax, name in zip(axes, names, strict=True):
         _draw_measure(ax, name, lines)
+    if len({line.fit for line in lines}) <= FITS_NAMED_INSIDE:
+        for ax in axes:
+            ax.legend(fontsize=8)
+    else:
+        handles, labels = axes[0].get_legend_handles_labels()
+        fits = [label.partition(":")[0] for label in labels]
+        named = dict(zip(reversed(fits), reversed(handles), strict=True))
+        figure.legend([*named.values()][::-1], [*named][::-1], loc="outside right upper", fontsize=8)
     return figure
 
 
 def _draw_measure(ax: Axes, name: str, lines: Sequence[Line]) -> None:
     fits = list(dict.fromkeys(line.fit for line in lines))
     ends = []
-    for fit, colour in zip(fits, cycle(COLOURS), strict=False):
+    for fit, colour in zip(fits, _colours(len(fits)), strict=True):
         for measure, style in ((name, "-"), (f"test_{name}", "o--")):
             points = [
                 (line.step, line.measures[measure]) for line in lines if line.fit == fit and measure in line.measures
@@ -74,10 +83,14 @@ def _draw_measure(ax: Axes, name: str, lines: Sequence[Line]) -> None:
                 label = measure if len(fits) == 1 else f"{fit}: {measure}"
                 ax.plot(*zip(*points, strict=True), style, color=colour, markersize=4, linewidth=1.4, label=label)
     ax.set(xlabel="step", title=name)
-    if ends:
-        ax.legend(fontsize=8)
-        if max(ends) > LOG_BEYOND * max(1, min(ends)):
-            ax.set_xscale("log")
+    if ends and max(ends) > LOG_BEYOND * max(1, min(ends)):
+        ax.set_xscale("log")
+
+
+def _colours(count: int) -> list[Any]:
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return [matplotlib.colormaps["turbo"](place / (count - 1)) for place in range(count)]
 
 
 def sheet(images: Tensor, *, columns: int | None = None, titles: Sequence[str] = (), scale: float = 1.0) -> Figure:

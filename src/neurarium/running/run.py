@@ -1,5 +1,6 @@
 """Run: what a recipe is given. It fits, records, draws and ends in a result, all inside one run folder."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -119,8 +120,13 @@ class Run:
 
         Raises:
             NotFinite: a measure became NaN or infinite.
-            InvalidValue: two fits of one name, a negative number of steps or evaluations, or a reserved attribute name.
+            InvalidValue: two fits of one name, a name that is no file's, a negative number of steps or looks, or a
+                reserved attribute name.
         """
+        require(
+            re.fullmatch(r"[\w.-]+", name) is not None,
+            f"a fit is named '{name}'; use letters, digits, '.', '_' and '-'",
+        )
         require(name not in self.fits, f"two fits are named '{name}'; give each a name of its own")
         taken = sorted(RESERVED & set(learner.state_dict()))
         require(evaluations > 0, f"evaluations is {evaluations}; a fit is looked at once or more")

@@ -14,8 +14,7 @@ from neurarium.data.batches import epoch_order
 from neurarium.errors import InvalidValue, NeurariumError
 from neurarium.learners.population import MemberBatches, Members
 from neurarium.parts.bundles import Labelled
-from neurarium.parts.penalties import l1, l2
-from neurarium.parts.regularisers import SCALE
+from neurarium.parts.penalties import SCALE, l1, l2
 from neurarium.recipes.foundations.overfitting import measures_of
 from neurarium.running.catalogue import find
 from neurarium.running.settings import Settings

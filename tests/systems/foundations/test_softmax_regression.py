@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from neurarium.data.tables import load_table
 from neurarium.errors import InvalidValue
 from neurarium.learners.classify import Classify
+from neurarium.parts.penalties import strength_of
 from neurarium.parts.schedules import cosine
 from neurarium.running.catalogue import find
 from neurarium.running.settings import Settings
@@ -18,7 +19,6 @@ from neurarium.systems.foundations.softmax_regression import (
     penalised_adam,
     penalised_error,
     softmax_delta,
-    strength_of,
 )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from neurarium.data.tables import load_table
 from neurarium.errors import require
 from neurarium.parts.bundles import Labelled
+from neurarium.parts.penalties import strength_of
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
@@ -68,7 +69,6 @@ def logistic_regression(
         c: how much the examples count against the penalty on large weights; smaller means smaller weights.
         shuffle_labels: deal the labels out at random first; nothing can then be learned (the negative control).
     """
-    require(c > 0, f"c is {c}, but must be positive; the larger, the weaker the penalty")
     require(run.device.type != "mps", "logistic_regression computes in float64, which mps has not; use --device cpu")
     table = load_table(
         data,
@@ -81,7 +81,7 @@ def logistic_regression(
     )
     require(table.classes == 2, f"'{data}' has {table.classes} classes, but one unit tells 2; try softmax_regression")
     inputs, labels = table.train.all()
-    strength = 1 / (c * len(labels))
+    strength = strength_of(c, len(labels))
     rate = safe_rate(inputs, strength=strength) if lr is None else lr
     zero = torch.zeros(1 + inputs.shape[1], dtype=torch.float64, device=run.device)
     starts = {"": (zero, steps), "_wrong": (wrong_start(table.train.all()), wrong_steps)}

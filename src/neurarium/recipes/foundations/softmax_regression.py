@@ -9,11 +9,12 @@ from torch import Tensor
 from neurarium.data.images import Images
 from neurarium.data.labelled import load_labelled
 from neurarium.learners.classify import Classify
+from neurarium.parts.penalties import strength_of
 from neurarium.parts.schedules import cosine
 from neurarium.running.pictures import panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
-from neurarium.systems.foundations.softmax_regression import SoftmaxRegression, penalised_adam, strength_of
+from neurarium.systems.foundations.softmax_regression import SoftmaxRegression, penalised_adam
 
 COLUMNS = 5  # templates a row
 NAMED = 64  # features of a table that are named below its weights, at most

@@ -17,6 +17,7 @@ EPOCHS = 12
 @recipe(
     expects=[
         Expect("test_accuracy", at_least=0.98),
+        Expect("test_accuracy", at_least=0.99, given={"data": "mnist"}),
         Expect("test_accuracy", at_least=0.99, given={"data": "mnist", "steps": 4687}),  # 5 epochs
         Expect("test_accuracy", at_least=0.90, given={"data": "fashion-mnist"}),
     ],

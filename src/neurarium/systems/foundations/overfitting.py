@@ -29,8 +29,8 @@ from neurarium.learners.population import Members
 from neurarium.parts.bundles import Labelled, check_batch
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, adam
-from neurarium.parts.penalties import l1, l2
-from neurarium.parts.regularisers import dropout, gaussian_noise, jittered, weight_elimination
+from neurarium.parts.penalties import l1, l2, weight_elimination
+from neurarium.parts.regularisers import dropout, gaussian_noise, jittered
 
 TRAIN, VALIDATION, TEST = 0, 1, 2  # the sets of examples in `Controlled.curves`
 LOSS, ACCURACY = 0, 1  # what is measured on each

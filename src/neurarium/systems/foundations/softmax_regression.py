@@ -66,7 +66,7 @@ def penalised_error(
         logits: of a batch.
         labels: the right classes.
         weight: what is penalised; leave the biases out.
-        strength: λ; see `strength_of`.
+        strength: λ; see `neurarium.parts.penalties.strength_of`.
 
     Raises:
         InvalidValue: a negative strength.
@@ -87,21 +87,6 @@ def softmax_delta(logits: Float[Tensor, "B K"], labels: Int64[Tensor, " B"]) -> 
     """
     # δ_k = t_k − y_k
     return one_hot(labels, logits.shape[1]) - logits.softmax(dim=1)
-
-
-def strength_of(c: float, examples: int) -> float:
-    """The strength λ at which a mean of errors is minimised where C times their sum is, beside ½ Σ w².
-
-    Raises:
-        InvalidValue: C is not positive, or there are no examples.
-
-    >>> strength_of(0.5, 100)
-    0.02
-    """
-    require(c > 0, f"c is {c}, but must be positive; the larger, the weaker the penalty")
-    require(examples >= 1, f"examples is {examples}, but must be at least 1")
-    # λ = 1/(C N)
-    return 1 / (c * examples)
 
 
 def penalised_adam(strength: float) -> MakeOptimizer:
