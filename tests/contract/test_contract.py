@@ -4,14 +4,21 @@ import pytest
 
 from neurarium.running.catalogue import catalogue
 from neurarium.running.contract import ALL_CHECKS, check
+from neurarium.running.probes import Bench
 
 RECIPES = catalogue()
 
 
+@pytest.fixture(scope="module")
+def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
+    """The bench of each recipe, so that its checks, run one after another, share its plain runs."""
+    return {name: Bench(entry, tmp_path_factory.mktemp(name)) for name, entry in RECIPES.items()}
+
+
 @pytest.mark.parametrize("check_name", ALL_CHECKS)
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_contract(recipe: str, check_name: str) -> None:
-    finding = check(RECIPES[recipe], check_name)
+def test_contract(benches: dict[str, Bench], recipe: str, check_name: str) -> None:
+    finding = check(benches[recipe], check_name)
     assert finding.fine, f"{recipe} breaks '{check_name}': {finding.text}"
 
 

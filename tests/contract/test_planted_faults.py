@@ -6,6 +6,7 @@ import pytest
 
 from neurarium.running.catalogue import read
 from neurarium.running.contract import ALL_CHECKS, Finding, check
+from neurarium.running.probes import Bench
 
 SOURCE = (Path(__file__).parent / "small.py").read_text()
 
@@ -73,7 +74,7 @@ def planted(source: str, folder: Path, name: str) -> Path:
 
 def finding_of(path: Path, check_name: str) -> Finding:
     (entry,) = read(path)
-    return check(entry, check_name)
+    return check(Bench(entry, path.parent), check_name)
 
 
 @pytest.mark.parametrize("name", ALL_CHECKS)

@@ -57,7 +57,7 @@ class Finding:
 
 def check_finishes(bench: Bench) -> None:
     """The recipe runs at its smoke budget, and its result has every measure promised for any data, finite."""
-    done = bench.run()
+    done = bench.plain()
     measures = done.result["measures"]
     missing = {expect.measure for expect in bench.recipe.expects if not expect.given} - set(measures)
     if missing:
@@ -71,16 +71,16 @@ def check_finishes(bench: Bench) -> None:
 
 def check_repeats(bench: Bench) -> None:
     """The same seed gives the same bits whatever chance was drawn before it; another seed gives others."""
-    first = bench.remains(bench.run())
+    first = bench.remains(bench.plain())
     torch.rand(7), np.random.default_rng().random(7), random.random()
     must_be_same(first, bench.remains(bench.run()), "a second run with the same seed differs")
-    if difference(first, bench.remains(bench.run(seed=1))) is None:
+    if difference(first, bench.remains(bench.plain(seed=1))) is None:
         raise Broken("another seed gives the same bits: the seed decides nothing")
 
 
 def check_resumes(bench: Bench) -> None:
     """Interrupted and resumed, a run ends as the uninterrupted one: weights, optimiser, chance, place in the data."""
-    whole = bench.remains(bench.run())
+    whole = bench.remains(bench.plain())
     if not bench.fits:
         raise Broken("it makes no fit, so there is nothing to resume; exempt it with that reason")
     for number, fit in enumerate(list(bench.fits)):
@@ -101,7 +101,7 @@ def check_watching(bench: Bench) -> None:
     def blind(fit: Fit) -> None:
         fit.evaluate = fit.draw = None
 
-    watched = learned_in(bench.run())
+    watched = learned_in(bench.plain())
     unwatched = learned_in(bench.run(before_fit=blind))
     must_be_same(
         watched, unwatched, "looking at the run changes what it learns (a generator is shared, or a mode left on)"
@@ -161,7 +161,7 @@ def check_learns(bench: Bench) -> None:
     if not bench.recipe.expects:
         raise Broken("it promises nothing, so nothing can be learned or missed; exempt it with that reason")
     promise = next(expect for expect in bench.recipe.expects if not expect.timing)
-    learned = [bench.run(seed=seed).result["measures"][promise.measure] for seed in (0, 1)]
+    learned = [bench.plain(seed=seed).result["measures"][promise.measure] for seed in (0, 1)]
     control = [bench.run(seed=seed, **bench.recipe.control).result["measures"][promise.measure] for seed in (0, 1)]
     must_be_better(promise, learned, control, f"{promise.measure} of the negative control {dict(bench.recipe.control)}")
     if bench.fits and promise.graded:  # a place that must be met may hold before anything is learned
@@ -171,7 +171,7 @@ def check_learns(bench: Bench) -> None:
 
 def check_exports(bench: Bench) -> None:
     """The networks can be taken away as safetensors and as a program, and compute the same there."""
-    folder = bench.run().folder
+    folder = bench.plain().folder
     if not any(fit.learner.modules() for fit in bench.fits):
         raise Broken("it has no network to export; exempt it with that reason")
     for form in ("safetensors", "torch"):
@@ -182,19 +182,19 @@ def check_exports(bench: Bench) -> None:
 ALL_CHECKS: dict[str, Callable[[Bench], None]] = {name: globals()[f"check_{name}"] for name in CHECKS}
 
 
-def check(entry: Entry, name: str) -> Finding:
-    """Hold a recipe to one check."""
-    reason = entry.load().exempt.get(name)
-    with tempfile.TemporaryDirectory(prefix="neurarium-") as root:
-        try:
-            ALL_CHECKS[name](Bench(entry, Path(root)))
-        except Broken as finding:
-            return Finding(entry.name, name, "exempt" if reason else "broken", reason or str(finding))
-        except NeurariumError as error:
-            return Finding(entry.name, name, "broken", f"stopped with: {error}")
+def check(bench: Bench, name: str) -> Finding:
+    """Hold the recipe on a bench to one check."""
+    recipe = bench.recipe
+    reason = recipe.exempt.get(name)
+    try:
+        ALL_CHECKS[name](bench)
+    except Broken as finding:
+        return Finding(recipe.name, name, "exempt" if reason else "broken", reason or str(finding))
+    except NeurariumError as error:
+        return Finding(recipe.name, name, "broken", f"stopped with: {error}")
     if reason:
-        return Finding(entry.name, name, "stale", f"exempt ('{reason}'), but it would pass; drop the exemption")
-    return Finding(entry.name, name, "kept")
+        return Finding(recipe.name, name, "stale", f"exempt ('{reason}'), but it would pass; drop the exemption")
+    return Finding(recipe.name, name, "kept")
 
 
 def check_module(module: str, console: Console) -> int:
@@ -205,11 +205,13 @@ def check_module(module: str, console: Console) -> int:
     """
     findings = []
     for entry in _entries(module):
-        for name in ALL_CHECKS:
-            finding = check(entry, name)
-            findings.append(finding)
-            text = f"{finding.recipe}  {finding.check:10} {finding.outcome}  {finding.text}".rstrip()
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with tempfile.TemporaryDirectory(prefix="neurarium-") as root:
+            bench = Bench(entry, Path(root))
+            for name in ALL_CHECKS:
+                finding = check(bench, name)
+                findings.append(finding)
+                text = f"{finding.recipe}  {finding.check:10} {finding.outcome}  {finding.text}".rstrip()
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0 if all(finding.fine for finding in findings) else 1
 
 

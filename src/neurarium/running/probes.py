@@ -1,6 +1,7 @@
 """Probes: how the contract looks into a run without the recipe knowing."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,23 @@ class Broken(Exception):
     """A check's finding: which promise does not hold, and how."""
 
 
+class Seen(Exception):
+    """Everything that was to be looked at has been; the run need not go on."""
+
+
 @dataclass
 class Bench:
-    """Runs one recipe at its smoke budget, in folders of its own."""
+    """Runs one recipe at its smoke budget, in folders of its own. Plain runs are kept, for many checks begin with one.
+
+    Attributes:
+        fits: those of the last run.
+    """
 
     entry: Entry
     root: Path
     count: int = 0
     fits: list[Fit] = field(default_factory=list)
+    kept: dict[int, tuple[Finished, list[Fit]]] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -59,6 +69,13 @@ class Bench:
         # One thread: smoke runs are small, and the suite runs several beside one another.
         settings = Settings(seed=seed, device="cpu", threads=1, save_seconds=save_seconds)
         return train(self.entry, options, settings, out=self.root, name=f"run{self.count}", before_fit=look)
+
+    def plain(self, *, seed: int = 0) -> Finished:
+        """The run without options or interference; made once for each seed."""
+        if seed not in self.kept:
+            self.kept[seed] = (self.run(seed=seed), self.fits)
+        done, self.fits = self.kept[seed]
+        return done
 
     def remains(self, done: Finished) -> dict[str, Any]:
         """All that a run leaves, but for what measures time."""
@@ -103,8 +120,11 @@ def interrupt(bench: Bench, number: int, stop_at: int) -> None:
 
 
 def probe(bench: Bench, look: Callable[[Fit], None]) -> None:
-    """Call `look` with every fit of a run before it begins; each then learns as usual, from a state put back."""
-    seen = 0
+    """Call `look` with every fit of a run before it begins; each but the last then learns, from a state put back."""
+    bench.plain()
+    fits, seen = len(bench.fits), 0
+    if not fits:
+        raise Broken("it makes no fit, so there is no learner to look at; exempt it with that reason")
 
     def before(fit: Fit) -> None:
         nonlocal seen
@@ -118,10 +138,11 @@ def probe(bench: Bench, look: Callable[[Fit], None]) -> None:
         fit.learner.load_state_dict(learner)
         fit.stream.load_state_dict(stream)
         torch.set_rng_state(chance)
+        if seen == fits:
+            raise Seen
 
-    bench.run(before_fit=before)
-    if not seen:
-        raise Broken("it makes no fit, so there is no learner to look at; exempt it with that reason")
+    with suppress(Seen):
+        bench.run(before_fit=before)
 
 
 def after(learner: Learner[Any], start: Any, before: list[Any], then: Any = None) -> Any:
