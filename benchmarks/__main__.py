@@ -4,11 +4,11 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import foundations, networks
+from benchmarks import augmentation, foundations, networks, vision
 from benchmarks.harness import keep, run, tell
 from neurarium.errors import InvalidValue, did_you_mean
 
-BENCHMARKS = {**networks.BENCHMARKS, **foundations.BENCHMARKS}
+BENCHMARKS = {**networks.BENCHMARKS, **foundations.BENCHMARKS, **vision.BENCHMARKS, **augmentation.BENCHMARKS}
 
 
 def main(names: list[str]) -> int:

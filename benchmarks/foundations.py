@@ -189,7 +189,7 @@ def population_peer() -> Callable[[], float]:
 
 def population_benchmark() -> Benchmark:
     """32 networks 64-32-10 at once."""
-    work = f"{POPULATION_STEPS} steps of {MEMBERS} networks 64-32-10, batch {MEMBERS_BATCH}, each with its own settings and order"
+    work = f"{POPULATION_STEPS} steps of {MEMBERS} networks 64-32-10, batch {MEMBERS_BATCH}, settings of their own"
     return Benchmark("population", work, "network-steps", population_ours, population_peer, "PyTorch, one by one", 6.0)
 
 

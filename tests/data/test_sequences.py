@@ -1,5 +1,6 @@
 """Sequences: temporal XOR is what Elman describes, and an endless stream knows its place."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from neurarium.data.sequences import Endless, temporal_xor
+from neurarium.data.sequences import Endless, adding, latch, temporal_xor
 from neurarium.errors import InvalidValue
 from neurarium.learners.stream import Stream
 from neurarium.parts.bundles import Sequences
@@ -100,3 +101,37 @@ def test_a_broken_triple_is_refused(length: int, near: int) -> None:
 def test_a_batch_of_none_is_refused() -> None:
     with pytest.raises(InvalidValue, match="the batch size is 0, but must be at least 1"):
         temporal_xor(chance(0), count=0, length=6)
+
+
+@given(seed=st.integers(0, 1000), count=st.integers(1, 5), length=st.integers(2, 30))
+def test_the_sum_of_the_two_marked_numbers_is_asked_at_the_end(seed: int, count: int, length: int) -> None:
+    inputs, targets, mask = adding(chance(seed), count=count, length=length)
+    values, marks = inputs.unbind(2)
+    assert torch.equal(marks[:, : length // 2].sum(1), torch.ones(count))
+    assert torch.equal(marks[:, length // 2 :].sum(1), torch.ones(count))
+    assert torch.allclose((values * marks).sum(1), targets[:, -1, 0])
+    assert torch.equal(mask, torch.arange(length).eq(length - 1).expand(count, -1))
+    assert not targets[:, :-1].any()
+
+
+def test_who_answers_one_is_wrong_by_a_sixth() -> None:
+    targets = adding(chance(0), count=20_000, length=10).targets[:, -1, 0]
+    assert float((targets - 1).square().mean()) == pytest.approx(1 / 6, abs=0.005)
+
+
+def test_the_latch_asks_for_its_first_step() -> None:
+    inputs, targets, _ = latch(chance(0), count=500, length=20, noise=0.5)
+    assert torch.equal(inputs[:, 0, 0] > 0, targets[:, -1, 0] == 1)
+    assert float(inputs[:, 1:].std()) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("task", [adding, latch])
+def test_shuffled_answers_are_those_of_others(task: Callable[..., Sequences]) -> None:
+    right, dealt = (task(chance(3), count=64, length=8, shuffle_targets=shuffle) for shuffle in (False, True))
+    assert torch.equal(right.inputs, dealt.inputs)
+    assert torch.equal(right.targets.flatten().sort().values, dealt.targets.flatten().sort().values)
+    assert not torch.equal(right.targets, dealt.targets)
+    with pytest.raises(InvalidValue, match="length is 1 steps, but a first and a last take at least 2"):
+        task(chance(0), count=1, length=1)
+    with pytest.raises(InvalidValue, match="the batch size is 0"):
+        task(chance(0), count=0, length=9)

@@ -1,14 +1,17 @@
 r"""Sequences drawn at random, without end: a batch is a function of where its generator stands.
 
-Source: Elman 1990, Finding structure in time, "Exclusive-OR" (temporal XOR).
-Shapes: B sequences, L bits of a sequence, T = L − 1 steps (each has the next bit as its target).
+Source: Elman 1990, Finding structure in time, "Exclusive-OR" (temporal XOR); Hochreiter & Schmidhuber 1997, Long
+short-term memory, §5.4 (adding problem), in the form of Arjovsky, Shah & Bengio 2016, Unitary evolution recurrent
+neural networks, §4.2; Bengio, Simard & Frasconi 1994, Learning long-term dependencies with gradient descent is
+difficult, §III (latch).
+Shapes: B sequences, L bits of a sequence, T steps (of temporal XOR T = L − 1: each has the next bit as its target).
 """
 
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurarium.errors import InvalidValue, require
@@ -107,3 +110,107 @@ def _triples(generator: torch.Generator, count: int, length: int) -> Float[Tenso
     # c = a ⊕ b
     triples = torch.cat([pairs, pairs[..., :1] ^ pairs[..., 1:]], dim=-1)
     return triples.reshape(count, length, 1).float()
+
+
+def adding(
+    generator: torch.Generator,
+    *,
+    count: int,
+    length: int,
+    shuffle_targets: bool = False,
+    device: torch.device | str = "cpu",
+) -> Sequences:
+    """The adding problem: two of many numbers are marked, one in each half; at the end, what is their sum?
+
+    Whoever always answers 1 is wrong by a mean square of 1/6: the variance of the sum of two uniform numbers.
+
+    Args:
+        generator: where chance comes from.
+        count: number of sequences B.
+        length: steps T of a sequence.
+        shuffle_targets: take the sums of other sequences; nothing can then be learned.
+        device: where the batch is put.
+
+    Returns:
+        Inputs: at each step a number from 0 to 1, and 1 where it is marked. Targets: the sum at the last step, where
+        alone the mask is True.
+
+    Raises:
+        InvalidValue: `count` is below 1 or `length` below 2.
+
+    >>> inputs, targets, mask = adding(torch.Generator().manual_seed(0), count=1, length=6)
+    >>> values, marks = inputs[0].T
+    >>> int(marks.sum()), bool((values @ marks).isclose(targets[0, -1, 0])), mask.flatten().int().tolist()
+    (2, True, [0, 0, 0, 0, 0, 1])
+    """
+    check_counts(count, length)
+    values = torch.rand(count, length, generator=generator)
+    half = length // 2
+    first = torch.randint(half, (count, 1), generator=generator)
+    second = torch.randint(half, length, (count, 1), generator=generator)
+    marks = torch.zeros_like(values).scatter_(1, torch.cat([first, second], dim=1), 1.0)
+    sums = (values * marks).sum(1)
+    return at_the_end(
+        torch.stack([values, marks], dim=2), sums[deal(count, generator)] if shuffle_targets else sums, device
+    )
+
+
+def latch(
+    generator: torch.Generator,
+    *,
+    count: int,
+    length: int,
+    noise: float = 0.2,
+    shuffle_targets: bool = False,
+    device: torch.device | str = "cpu",
+) -> Sequences:
+    """The latch: the first step says +1 or −1, then there is noise; at the end, which was it?
+
+    Args:
+        generator: where chance comes from.
+        count: number of sequences B.
+        length: steps T of a sequence.
+        noise: standard deviation of what comes after the first step.
+        shuffle_targets: take the answers of other sequences; nothing can then be learned.
+        device: where the batch is put.
+
+    Returns:
+        Inputs: one number a step. Targets: a bit, 1 for +1, at the last step, where alone the mask is True.
+
+    Raises:
+        InvalidValue: `count` is below 1, `length` below 2, or `noise` below 0.
+
+    >>> inputs, targets, mask = latch(torch.Generator().manual_seed(0), count=2, length=50)
+    >>> inputs[:, 0, 0].gt(0).float().equal(targets[:, -1, 0])
+    True
+    """
+    check_counts(count, length)
+    require(noise >= 0, f"noise is {noise}, but must be 0 or more")
+    bits = torch.randint(2, (count,), generator=generator).float()
+    inputs = noise * torch.randn(count, length, 1, generator=generator)
+    inputs[:, 0, 0] = 2 * bits - 1
+    return at_the_end(inputs, bits[deal(count, generator)] if shuffle_targets else bits, device)
+
+
+def at_the_end(inputs: Float[Tensor, "B T I"], answers: Float[Tensor, " B"], device: torch.device | str) -> Sequences:
+    """Sequences whose only target is a number at the last step."""
+    targets = torch.zeros(*inputs.shape[:2], 1)
+    targets[:, -1, 0] = answers
+    mask = torch.zeros(inputs.shape[:2], dtype=torch.bool)
+    mask[:, -1] = True
+    return Sequences(inputs.to(device), targets.to(device), mask.to(device))
+
+
+def deal(count: int, generator: torch.Generator) -> Int64[Tensor, " B"]:
+    """A random order."""
+    return torch.randperm(count, generator=generator)
+
+
+def check_counts(count: int, length: int) -> None:
+    """Refuse sizes that make no sequences.
+
+    Raises:
+        InvalidValue: `count` is below 1 or `length` below 2.
+    """
+    require(count >= 1, f"the batch size is {count}, but must be at least 1")
+    require(length >= 2, f"length is {length} steps, but a first and a last take at least 2")
