@@ -4,11 +4,17 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import augmentation, foundations, networks, vision
+from benchmarks import attention, augmentation, foundations, networks, vision
 from benchmarks.harness import keep, run, tell
 from neurarium.errors import InvalidValue, did_you_mean
 
-BENCHMARKS = {**networks.BENCHMARKS, **foundations.BENCHMARKS, **vision.BENCHMARKS, **augmentation.BENCHMARKS}
+BENCHMARKS = {
+    **networks.BENCHMARKS,
+    **foundations.BENCHMARKS,
+    **vision.BENCHMARKS,
+    **augmentation.BENCHMARKS,
+    **attention.BENCHMARKS,
+}
 
 
 def main(names: list[str]) -> int:
