@@ -45,6 +45,19 @@ class Sequences(NamedTuple):
     mask: Bool[Tensor, "B T"]
 
 
+class Captioned(NamedTuple):
+    """Images and a caption of each: tokens between a start and an end, then padding.
+
+    >>> import torch
+    >>> batch = Captioned(torch.zeros(2, 3, 32, 32), torch.tensor([[1, 4, 5, 2], [1, 6, 2, 0]]))
+    >>> batch.captions.shape
+    torch.Size([2, 4])
+    """
+
+    images: Float[Tensor, "B C H W"]
+    captions: Int64[Tensor, "B T"]
+
+
 class Transitions(NamedTuple):
     """One step of experience each: what was seen, what was done, and what came of it.
 
@@ -81,3 +94,17 @@ def check_batch(bundle: tuple[Tensor, ...], *, wanted: str) -> None:
     require(min(lengths) > 0, f"the batch is empty; {wanted} need at least one example")
     if len(set(lengths)) > 1:
         raise InvalidValue(f"the batch has fields of {lengths} examples; {wanted} must come in equal number")
+
+
+def check_captioned(batch: Captioned) -> None:
+    """Refuse a batch that is empty, whose fields disagree in number, or whose captions are no rows of two or more.
+
+    Raises:
+        InvalidValue: says which.
+    """
+    images, captions = batch
+    check_batch((images, captions), wanted="images and captions")
+    if captions.ndim != 2 or captions.shape[1] < 2:
+        raise InvalidValue(
+            f"the captions are {tuple(captions.shape)}; they must be rows of tokens with a start and an end at least"
+        )

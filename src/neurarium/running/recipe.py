@@ -157,7 +157,7 @@ class Recipe:
                 raise InvalidValue(f"{self.name} has no option '{option}'; {did_you_mean(option, defaults)}")
         return {**defaults, **given}
 
-    def __call__(self, run: "Run", **options: Any) -> "Result":
+    def __call__(self, run: "Run", /, **options: Any) -> "Result":
         """Run the function itself, inside a run that is already open."""
         return self.function(run, **self.options(options))
 

@@ -11,16 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from neurarium.data.decoding import decode
-from neurarium.errors import DataError, RunError, require
+from neurarium.errors import DataError, require
 from neurarium.learners.classify import Classify
-from neurarium.parts.encoders import Classifier, Encoder
 from neurarium.parts.evidence import evidence
+from neurarium.running.classifiers import open_classifier
 from neurarium.running.files import disk_errors_told, write_whole
 from neurarium.running.pictures import panels, png
-from neurarium.running.run import Run
-from neurarium.running.train import open_run
-
-Net = Classifier[Encoder]
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 3, out: Path | N
     for path in images:
         if not path.is_file():
             raise DataError(f"there is no file {path}")
-    net, names = classifier_of(open_run(folder))
+    net, names, _ = open_classifier(folder)
     batch = read_images(images, shape=net.encoder.shape)
     with torch.no_grad():
         probabilities = Classify(net).predict(batch)
@@ -85,19 +81,6 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 3, out: Path | N
             write_whole(picture, png(draw_evidence(batch[row], heat[row], classes)))
             done.append(Prediction(path, classes, picture))
     return done
-
-
-def classifier_of(run: Run) -> tuple[Net, tuple[str, ...]]:
-    """The classifier that a run trained, and the names of its classes.
-
-    Raises:
-        RunError: it trained none.
-    """
-    for fit in run.fits.values():
-        for network in fit.learner.modules().values():
-            if isinstance(network, Classifier) and run.classes:
-                return network, run.classes
-    raise RunError(f"{run.folder} trained no classifier of images; take a run of lenet, resnet, vit or the like")
 
 
 def read_images(paths: Sequence[Path], *, shape: tuple[int, int, int]) -> Float[Tensor, "B C H W"]:

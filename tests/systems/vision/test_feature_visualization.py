@@ -9,8 +9,8 @@ from torch import nn
 
 from neurarium.errors import InvalidValue, RunError
 from neurarium.parts.encoders import Classifier
-from neurarium.recipes.vision.feature_visualization import open_trained
 from neurarium.running.catalogue import find
+from neurarium.running.classifiers import gather, open_classifier
 from neurarium.running.settings import Settings
 from neurarium.running.train import train
 from neurarium.systems.vision.feature_visualization import (
@@ -164,15 +164,15 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
 def test_it_looks_into_another_run_and_refuses_one_without_a_classifier(tmp_path: Path) -> None:
     alone = Settings(device="cpu", threads=1)
     other = train(find("resnet"), {"steps": 2, "depth": 8, "width": 4}, alone, out=tmp_path)
-    options = {"of": str(other.folder), "climb": 2, "units": 2, "layer": "encoder.stem.0"}
+    options = {"run": str(other.folder), "climb": 2, "units": 2, "layer": "encoder.stem.0"}
     done = train(find("feature_visualization"), options, alone, out=tmp_path)
     assert done.result["measures"]["activation_gain"] > 0
     drawn = {path.name for path in (done.folder / "pictures").iterdir()}
     assert {"wants.png", "maps.png", "deconvnet_encoder.stem.0.png"} <= drawn
-    trained = open_trained(str(other.folder), count=100)
-    assert (trained.examples.inputs.shape[0], len(trained.classes)) == (100, 10)
+    trained = open_classifier(other.folder)
+    assert (len(gather(trained.stream, count=100).labels), len(trained.classes)) == (100, 10)
     line = train(find("linear_regression"), {"steps": 2, "passes": 2}, alone, out=tmp_path)
     with pytest.raises(RunError, match="trained no classifier of images; take a run of lenet, resnet, vit"):
-        open_trained(str(line.folder), count=10)
+        open_classifier(line.folder)
     with pytest.raises(RunError, match="is not a run folder"):
-        open_trained(str(tmp_path / "nothing"), count=10)
+        open_classifier(tmp_path / "nothing")

@@ -165,12 +165,12 @@ def test_it_draws_another_run_and_the_control_gains_nothing(tmp_path: Path) -> N
     small = {"steps": 2, "depth": 8, "width": 4, "points": 3, "examples": 32}
     done = train(find("loss_landscape"), {**small, "skip": False}, alone, out=tmp_path)
     assert done.result["measures"]["skip_smoothness_gain"] == 1.0
-    again = train(find("loss_landscape"), {"of": str(done.folder), "points": 3, "examples": 32}, alone, out=tmp_path)
+    again = train(find("loss_landscape"), {"run": str(done.folder), "points": 3, "examples": 32}, alone, out=tmp_path)
     measures = again.result["measures"]
     assert measures["centre_gap"] < 1e-5
     assert 0 <= measures["roughness"] <= 1
     with pytest.raises(RunError, match="is not a run folder"):
-        train(find("loss_landscape"), {"of": str(tmp_path / "nothing")}, alone, out=tmp_path)
+        train(find("loss_landscape"), {"run": str(tmp_path / "nothing")}, alone, out=tmp_path)
 
 
 def test_a_net_without_norms_is_surveyed_too() -> None:

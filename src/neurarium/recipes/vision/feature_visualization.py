@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +14,16 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from neurarium.data.images import load_images
-from neurarium.errors import InvalidValue, RunError, require
+from neurarium.errors import InvalidValue, require
 from neurarium.learners.classify import Classify
-from neurarium.learners.stream import Stream
 from neurarium.parts.bundles import Labelled
-from neurarium.parts.encoders import Classifier, Encoder
+from neurarium.parts.encoders import Classifier
 from neurarium.parts.modes import evaluating
 from neurarium.parts.schedules import cosine
+from neurarium.running.classifiers import Net, gather, open_classifier
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
-from neurarium.running.train import open_run
 from neurarium.systems.vision.feature_visualization import (
     Activation,
     Gain,
@@ -39,8 +38,6 @@ from neurarium.systems.vision.feature_visualization import (
 )
 from neurarium.systems.vision.lenet import LeNet
 
-Net = Classifier[Encoder]
-
 DROPOUT = 0.5  # as lenet's recipe has it for small sets
 HEAD = "head"  # the layer whose units are the classes
 LAYERS = 3  # convolutions looked at if none is named
@@ -50,7 +47,7 @@ ROWS, BEST = 8, 4  # maps drawn by the deconvnet, and the pictures that excite e
 GAP = 1  # pixels between pictures
 
 
-class Trained(NamedTuple):
+class Subject(NamedTuple):
     """A classifier of images, its classes, and pictures that it learned from."""
 
     net: Net
@@ -88,9 +85,10 @@ class Wanted(NamedTuple):
     control=dict(climb=0),
 )
 def feature_visualization(
-    run: Run,
+    here: Run,
+    /,
     *,
-    of: str | None = None,
+    run: str | None = None,
     data: str = "digits",
     layer: str | None = None,
     units: int = 16,
@@ -111,7 +109,7 @@ def feature_visualization(
     real pictures excited a map, and a last picture how much the maps of a layer repeat one another.
 
     Args:
-        of: folder of a run that trained a classifier of images (default: train LeNet here).
+        run: folder of a run that trained a classifier of images (default: train LeNet here).
         data: what LeNet is trained on: digits, mnist, fashion-mnist, cifar10, idx:DIR or folder:DIR.
         layer: name of the layer to look at, such as encoder.conv2 (default: up to three convolutions, and the classes).
         units: how many of a layer's units are asked.
@@ -125,30 +123,30 @@ def feature_visualization(
         lr: learning rate at the start.
     """
     require(units >= 1, f"--units is {units}; at least 1 is needed")
-    trained, measures = (open_trained(of, count=JUDGED), {}) if of else train_one(run, data, steps, batch, lr)
-    net, examples = trained.net.to(run.device), Labelled(*(field.to(run.device) for field in trained.examples))
+    trained, measures = (open_one(run), {}) if run else train_one(here, data, steps, batch, lr)
+    net, examples = trained.net.to(here.device), Labelled(*(field.to(here.device) for field in trained.examples))
     layers = [layer] if layer else layers_of(net)
     climbing = partial(ascend, steps=climb, l2=l2, variation=variation, jitter=jitter, blur_every=blur_every)
     with evaluating(net):
-        found = [want(run, net, name, examples.inputs, units=units, part="unit", climbing=climbing) for name in layers]
+        found = [want(here, net, name, examples.inputs, units=units, part="unit", climbing=climbing) for name in layers]
         convolutions = [name for name in layers if maps_of(net, name, examples.inputs[:1]).ndim == 4]
         whole = [
-            want(run, net, name, examples.inputs, units=units, part="channel", climbing=climbing)
+            want(here, net, name, examples.inputs, units=units, part="channel", climbing=climbing)
             for name in convolutions
         ]
         statistics = {name: statistics_of(maps_of(net, name, examples.inputs)) for name in convolutions}
-    run.picture("wants", draw_wanted(found, whole, trained.classes))
+    here.picture("wants", draw_wanted(found, whole, trained.classes))
     for name in convolutions:
         try:
-            run.picture(f"deconvnet_{name}", draw_deconvolved(net, name, examples.inputs))
+            here.picture(f"deconvnet_{name}", draw_deconvolved(net, name, examples.inputs))
         except InvalidValue as error:
-            run.say(f"no picture of the deconvnet: {error}")
+            here.say(f"no picture of the deconvnet: {error}")
             break
     if statistics:
-        run.picture("maps", draw_statistics(statistics))
+        here.picture("maps", draw_statistics(statistics))
         measures["map_correlation"] = float(np.mean([likeness(one) for one in statistics.values()]))
         measures["channel_gain"] = min(one.over_random for one in whole)
-    return run.result(
+    return here.result(
         activation_gain=min(one.over_random for one in found),
         best_random_gain=min(one.over_best_random for one in found),
         data_gain=min(one.over_data for one in found),
@@ -156,7 +154,13 @@ def feature_visualization(
     )
 
 
-def train_one(run: Run, data: str, steps: int, batch: int, lr: float) -> tuple[Trained, dict[str, float]]:
+def open_one(run: str) -> Subject:
+    """The classifier of another run."""
+    net, classes, stream = open_classifier(Path(run))
+    return Subject(net, classes, gather(stream, count=JUDGED))
+
+
+def train_one(run: Run, data: str, steps: int, batch: int, lr: float) -> tuple[Subject, dict[str, float]]:
     """A LeNet trained here, and its accuracy."""
     images = load_images(data, seed=run.seed, device=run.device)
     run.note(data=images.name)
@@ -171,35 +175,7 @@ def train_one(run: Run, data: str, steps: int, batch: int, lr: float) -> tuple[T
 
     run.fit(learner, images.train.batches(batch, seed=run.seed), steps=steps, evaluate=evaluate)
     examples = gather(images.train.batches(batch, seed=run.seed), count=min(JUDGED, len(images.train)))
-    return Trained(net, images.class_names, examples), {"test_accuracy": evaluate()["test_accuracy"]}
-
-
-def open_trained(folder: str, *, count: int) -> Trained:
-    """The classifier that a run trained, and some of what it goes on to learn from.
-
-    Args:
-        folder: the run's; under `runs/`, `lenet/001` is enough.
-        count: of the examples.
-
-    Raises:
-        RunError: the folder is no run, or one that trained no classifier of images.
-    """
-    place = Path(folder) if Path(folder).exists() else Path("runs") / folder
-    opened = open_run(place if place.exists() else Path(folder))
-    for fit in opened.fits.values():
-        for net in fit.learner.modules().values():
-            if isinstance(net, Classifier) and opened.classes:
-                return Trained(net, opened.classes, gather(fit.stream, count=count))
-    raise RunError(f"{folder} trained no classifier of images; take a run of lenet, resnet, vit or the like")
-
-
-def gather(stream: Stream[Any], *, count: int) -> Labelled:
-    """The next examples of a stream of labelled batches."""
-    batches = [next(stream)]
-    while sum(len(batch[1]) for batch in batches) < count:
-        batches.append(next(stream))
-    inputs, labels = (torch.cat([batch[field] for batch in batches])[:count] for field in (0, 1))
-    return Labelled(inputs, labels)
+    return Subject(net, images.class_names, examples), {"test_accuracy": evaluate()["test_accuracy"]}
 
 
 def layers_of(net: nn.Module) -> list[str]:

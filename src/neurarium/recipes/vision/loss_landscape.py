@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from neurarium.learners.classify import Classify
 from neurarium.parts.bundles import Labelled
 from neurarium.parts.encoders import Classifier
 from neurarium.parts.schedules import warm_up
-from neurarium.recipes.vision.feature_visualization import Net, gather, open_trained
+from neurarium.running.classifiers import Net, gather, open_classifier
 from neurarium.running.pictures import look
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
@@ -42,9 +43,10 @@ class Landscape(NamedTuple):
     control=dict(skip=False),
 )
 def loss_landscape(
-    run: Run,
+    here: Run,
+    /,
     *,
-    of: str | None = None,
+    run: str | None = None,
     data: str = "digits",
     depth: int = 20,
     width: int = 8,
@@ -64,7 +66,7 @@ def loss_landscape(
     over both main curvatures λ of its points; the gain is the plain net's roughness over the residual one's.
 
     Args:
-        of: folder of a run that trained a classifier of images, to draw that one's surface instead.
+        run: folder of a run that trained a classifier of images, to draw that one's surface instead.
         data: digits, mnist, fashion-mnist, cifar10, idx:DIR or folder:DIR (a folder a class).
         depth: of both nets, 6n + 2.
         width: maps of the first stage.
@@ -76,28 +78,28 @@ def loss_landscape(
         batch: examples an update.
         lr: learning rate at its highest.
     """
-    if of:
-        trained = open_trained(of, count=examples)
-        land = survey(run, trained.net, trained.examples, points=points, span=span)
-        run.picture("landscape", draw_landscapes({"the run's net": land}, span=span))
-        return run.result(roughness=land.roughness, loss=land.middle, centre_gap=centre_gap(land))
-    images = load_images(data, seed=run.seed, device=run.device)
-    run.note(data=images.name)
+    if run:
+        net, _, stream = open_classifier(Path(run))
+        land = survey(here, net, gather(stream, count=examples), points=points, span=span)
+        here.picture("landscape", draw_landscapes({"the run's net": land}, span=span))
+        return here.result(roughness=land.roughness, loss=land.middle, centre_gap=centre_gap(land))
+    images = load_images(data, seed=here.seed, device=here.device)
+    here.note(data=images.name)
     if images.note:
-        run.say(images.note)
-    run.classes = images.class_names
-    judged = gather(images.train.batches(batch, seed=run.seed), count=min(examples, len(images.train)))
+        here.say(images.note)
+    here.classes = images.class_names
+    judged = gather(images.train.batches(batch, seed=here.seed), count=min(examples, len(images.train)))
     nets = build_pair(images, depth=depth, width=width, skip=skip)
     measures, lands = {}, {}
     for name, net in nets.items():
         optimizer = partial(SGD, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
         learner = Classify(net, optimizer=optimizer, lr=lr, schedule=warm_up())
-        run.fit(learner, images.train.batches(batch, seed=run.seed), steps=steps, name=name)
+        here.fit(learner, images.train.batches(batch, seed=here.seed), steps=steps, name=name)
         measures[f"accuracy_{name}"] = learner.evaluate(images.test.chunks(500))["accuracy"]
-        lands[name] = survey(run, net, judged, points=points, span=span)
+        lands[name] = survey(here, net, judged, points=points, span=span)
         measures[f"roughness_{name}"] = lands[name].roughness
-    run.picture("landscape", draw_landscapes(lands, span=span))
-    return run.result(
+    here.picture("landscape", draw_landscapes(lands, span=span))
+    return here.result(
         skip_smoothness_gain=max(measures["roughness_plain"], FINEST) / max(measures["roughness_skip"], FINEST),
         centre_gap=max(map(centre_gap, lands.values())),
         **measures,
