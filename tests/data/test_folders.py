@@ -42,6 +42,7 @@ def test_a_test_folder_is_the_test_set(folder: Path, tmp_path: Path, test: str) 
     found = load(tmp_path / "split")
     assert (len(found.train), len(found.test)) == (20, 3)
     assert found.test.all().labels.tolist() == [1, 1, 1]
+    assert found.note == "no test images of cat: accuracy says nothing about them"
 
 
 def test_a_train_folder_alone_is_divided(folder: Path, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 def load_folder(folder: Path, *, seed: int, size: int | None = None, memory: int = MEMORY) -> RawImages:
     """Labelled images from a folder a class.
 
-    Files that cannot be read are left out, counted and named in `skipped` and `note`. All images are brought to
+    Files that cannot be read are left out, counted and named in `skipped` and `note`; a class without test images is
+    named there too. All images are brought to
     `size` × `size`, or else to the size that at least half of them have, or else to the median width and height.
 
     Args:
@@ -57,6 +58,7 @@ def load_folder(folder: Path, *, seed: int, size: int | None = None, memory: int
         test = labelled_files(test_listed, class_names, readable)
     else:
         train, test = split_files(train, seed=seed, class_names=class_names)
+    untested = [name for name in class_names if test_root and name not in test_listed]
     held = (len(train[0]) + len(test[0])) * shape[0] * shape[1] * shape[2] <= memory
     trouble = [view for view in seen if view.trouble]
     return RawImages(
@@ -64,8 +66,17 @@ def load_folder(folder: Path, *, seed: int, size: int | None = None, memory: int
         test=(as_pixels(test[0], shape, held=held), test[1]),
         class_names=class_names,
         skipped=tuple(view.path.relative_to(folder).as_posix() for view in trouble),
-        note=skipped_note(trouble, folder=folder, total=len(seen)),
+        note="; ".join(filter(None, [skipped_note(trouble, folder=folder, total=len(seen)), untested_note(untested)])),
     )
+
+
+def untested_note(untested: Sequence[str]) -> str:
+    """What to say of classes that are learned, but not tested.
+
+    >>> untested_note(["cat", "dog"])
+    'no test images of cat, dog: accuracy says nothing about them'
+    """
+    return f"no test images of {', '.join(untested)}: accuracy says nothing about them" if untested else ""
 
 
 def find_parts(folder: Path) -> tuple[Path, Path | None]:
