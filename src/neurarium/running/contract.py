@@ -90,7 +90,7 @@ def check_resumes(bench: Bench) -> None:
             interrupt(bench, number, stop_at)
             must_be_same(
                 whole,
-                bench.remains(resume(bench.folder)),
+                bench.remains(resume(bench.folder, renders=False)),
                 f"stopped at step {stop_at} of '{fit.name}' and resumed, it differs",
             )
 

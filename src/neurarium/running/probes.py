@@ -54,9 +54,10 @@ class Bench:
         seed: int = 0,
         before_fit: Callable[[Fit], None] | None = None,
         save_seconds: float = 1e9,
+        renders: bool = False,
         **options: Any,
     ) -> Finished:
-        """One run in a new folder; the fits it made are in `fits`."""
+        """One run in a new folder, without pictures unless asked for; the fits it made are in `fits`."""
         self.count += 1
         self.fits = []
 
@@ -68,12 +69,13 @@ class Bench:
         options = {**self.recipe.smoke, **options}
         # One thread: smoke runs are small, and the suite runs several beside one another.
         settings = Settings(seed=seed, device="cpu", threads=1, save_seconds=save_seconds)
-        return train(self.entry, options, settings, out=self.root, name=f"run{self.count}", before_fit=look)
+        name = f"run{self.count}"
+        return train(self.entry, options, settings, out=self.root, name=name, before_fit=look, renders=renders)
 
     def plain(self, *, seed: int = 0) -> Finished:
-        """The run without options or interference; made once for each seed."""
+        """The run without options or interference; made once for each seed. That of seed 0 has its pictures."""
         if seed not in self.kept:
-            self.kept[seed] = (self.run(seed=seed), self.fits)
+            self.kept[seed] = (self.run(seed=seed, renders=seed == 0), self.fits)
         done, self.fits = self.kept[seed]
         return done
 

@@ -49,6 +49,7 @@ class Run:
         facts: option values as they turned out to be (`data="mnist"` for a folder that holds MNIST).
         classes: names of the classes that its network tells apart, for `predict`.
         before_fit: called with every `Fit` before it begins; the contract and other observers look in here.
+        renders: whether pictures become files; drawing them takes longer than a short run learns.
         opened: fits whose learners are wanted; the run then trains and writes nothing, and ends at the last of them.
     """
 
@@ -58,6 +59,7 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     before_fit: Callable[[Fit], None] | None = None
+    renders: bool = True
     opened: set[str] | None = None
 
     def __post_init__(self) -> None:
@@ -154,7 +156,7 @@ class Run:
 
     def picture(self, name: str, figure: Figure, *, step: int | None = None) -> None:
         """Save a figure as `pictures/<name>.png`, or as one of a series `pictures/<name>/<step>.png`."""
-        if self.writes:
+        if self.writes and self.renders:
             place = self.folder / "pictures" / (f"{name}.png" if step is None else f"{name}/{step:09d}.png")
             with disk_errors_told(self.folder):
                 place.parent.mkdir(parents=True, exist_ok=True)

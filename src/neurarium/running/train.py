@@ -49,6 +49,7 @@ def train(
     name: str | None = None,
     console: Console | None = None,
     before_fit: Observer | None = None,
+    renders: bool = True,
 ) -> Finished:
     """Run a recipe from the start, in a new folder `<out>/<recipe>/<name>`.
 
@@ -60,6 +61,7 @@ def train(
         name: of this run; the next free number if not given.
         console: where progress is shown; nowhere if not given.
         before_fit: called with every fit before it begins.
+        renders: whether pictures become files.
 
     Raises:
         RunError: the folder exists already, cannot be written, or is in use.
@@ -75,10 +77,14 @@ def train(
     with _holding(folder), _nothing_left_of_a_refusal(folder):
         if ranks.first():
             _describe(folder, entry, resolved, settings)
-        return _go(recipe, resolved, Run(folder, settings, console or Console(quiet=True), before_fit=before_fit))
+        quiet = Console(quiet=True)
+        run = Run(folder, settings, console or quiet, before_fit=before_fit, renders=renders)
+        return _go(recipe, resolved, run)
 
 
-def resume(folder: Path, *, console: Console | None = None, before_fit: Observer | None = None) -> Finished:
+def resume(
+    folder: Path, *, console: Console | None = None, before_fit: Observer | None = None, renders: bool = True
+) -> Finished:
     """Go on with a run that was interrupted, from its newest whole checkpoint.
 
     Raises:
@@ -89,7 +95,8 @@ def resume(folder: Path, *, console: Console | None = None, before_fit: Observer
         raise RunError(f"{folder} is finished; its result is in {folder / 'result.json'}; train anew to go further")
     entry = find(about["source"] or about["recipe"])
     with _holding(folder):
-        run = Run(folder, Settings(**about["settings"]), console or Console(quiet=True), before_fit=before_fit)
+        settings, quiet = Settings(**about["settings"]), Console(quiet=True)
+        run = Run(folder, settings, console or quiet, before_fit=before_fit, renders=renders)
         return _go(entry.load(), about["options"], run)
 
 
