@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import attention, augmentation, foundations, networks, vision
+from benchmarks import attention, augmentation, foundations, networks, scan, sequence, vision
 from benchmarks.harness import keep, run, tell
 from neurarium.errors import InvalidValue, did_you_mean
 
@@ -14,6 +14,8 @@ BENCHMARKS = {
     **vision.BENCHMARKS,
     **augmentation.BENCHMARKS,
     **attention.BENCHMARKS,
+    **scan.BENCHMARKS,
+    **sequence.BENCHMARKS,
 }
 
 

@@ -4,7 +4,8 @@ The network is unrolled over the steps of a sequence and the errors of the taugh
 them. Which steps are taught, how far back errors travel and how long the sequences are at first are arguments.
 
 Source: CS 479 §17 (E = Σ αᵢ L(yᵢ, tᵢ), backprop through time); CSE 151B, Recurrent Neural Networks (targets at all,
-final or some time layers; BPTT(1); curriculum training); Elman 1990, Finding structure in time (one step back).
+final or some time layers; BPTT(1); curriculum training); Elman 1990, Finding structure in time (one step back);
+Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, alg. 1 (clipping).
 Differs: αᵢ is 0 or 1, and E is the mean over the taught steps; the curriculum grows with the share of the training that
 is done, not with the error.
 Shapes: B batch, T time steps, I inputs, N places (taught steps of all sequences).
@@ -103,12 +104,14 @@ class ThroughTime(Learner[Sequences]):
             state goes on from chunk to chunk as a constant, and the chunks' gradients are summed for one update.
             None: all steps.
         curriculum: how many of the steps to learn from, by progress; the first ones are kept.
+        clip: the gradient's greatest norm, all parameters taken together; one that is longer is shortened to it (None:
+            never). Errors may grow from step to step on their way back, and one such update can undo many.
         optimizer: builds the optimiser from parameters and `lr`.
         lr: learning rate at the schedule's 1.
         schedule: factor of the learning rate by progress.
 
     Raises:
-        InvalidValue: `truncate` is below 1, or `targets` is no choice.
+        InvalidValue: `truncate` is below 1, `clip` is not above 0, or `targets` is no choice.
 
     >>> from neurarium.parts.recurrence import ElmanCell, project_ahead
     >>> class Delay(nn.Module):
@@ -137,18 +140,21 @@ class ThroughTime(Learner[Sequences]):
         targets: Targets = "all",
         truncate: int | None = None,
         curriculum: Curriculum = whole,
+        clip: float | None = None,
         optimizer: MakeOptimizer = adam,
         lr: float = 1e-3,
         schedule: Schedule = constant,
     ) -> None:
         require(targets in ("all", "last", "some"), f"targets is '{targets}'; choose all, last or some")
         require(truncate is None or truncate >= 1, f"truncate is {truncate}; errors must travel back at least 1 step")
+        require(clip is None or clip > 0, f"clip is {clip}; a gradient's greatest norm must be above 0")
         self.model = model
         self.objective = objective
         self.measures = measures or {}
         self.targets = targets
         self.truncate = truncate
         self.curriculum = curriculum
+        self.clip = clip
         self.lr = lr
         self.schedule = schedule
         self.optimizer = optimizer(model.parameters(), lr=lr)
@@ -164,6 +170,9 @@ class ThroughTime(Learner[Sequences]):
         set_rate(self.optimizer, self.lr * self.schedule(self.progress))
         self.optimizer.zero_grad()
         loss = self.backpropagate(lesson)
+        if self.clip is not None:
+            # g ← g min(1, clip/‖g‖)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         return {"loss": loss}
 
@@ -183,10 +192,14 @@ class ThroughTime(Learner[Sequences]):
             inputs, targets, mask = (field[:, start : start + (self.truncate or steps)] for field in lesson)
             outputs, carried = self.model(inputs, detached(carried))
             # E = Σᵢ αᵢ L(yᵢ, tᵢ) / Σᵢ αᵢ. Steps with αᵢ = 0 are left out, not multiplied by 0: NaN may stand there.
-            part = self.objective(outputs[mask], targets[mask]).sum() / count
+            part = self.objective(self._at(mask, outputs), self._at(mask, targets)).sum() / count
             part.backward()
             loss = loss + part.detach()
         return loss
+
+    def _at(self, mask: Bool[Tensor, "B T"], values: Shaped[Tensor, "B T ..."]) -> Shaped[Tensor, "N ..."]:
+        # Where every step is taught there is nothing to leave out, and no copy to make.
+        return values.flatten(0, 1) if self.targets == "all" else values[mask]
 
     def predict(self, inputs: Float[Tensor, "B T I"]) -> Shaped[Tensor, "B T ..."]:
         """The outputs at every step, in evaluation mode."""
