@@ -132,6 +132,14 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG file's content: text stays text, and the same figure is the same file."""
+    content = BytesIO()
+    with matplotlib.rc_context({**LOOK, "svg.fonttype": "none", "svg.hashsalt": "neurarium"}):
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
 def film(frames: Sequence[Path], milliseconds: int) -> bytes:
     """PNG files as one moving GIF that repeats."""
     images = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]

@@ -19,7 +19,7 @@ from neurarium.running import ranks, seeds
 from neurarium.running.devices import choose_device, choose_precision, settle
 from neurarium.running.files import disk_errors_told, write_whole
 from neurarium.running.loop import Budget, Fit
-from neurarium.running.pictures import film, png
+from neurarium.running.pictures import film, png, svg
 from neurarium.running.progress import Progress
 from neurarium.running.settings import Settings
 from neurarium.running.trace import Trace
@@ -154,13 +154,15 @@ class Run:
                 self.trace.write(name, step, self.seconds, measures)
                 self.trace.close()
 
-    def picture(self, name: str, figure: Figure, *, step: int | None = None) -> None:
-        """Save a figure as `pictures/<name>.png`, or as one of a series `pictures/<name>/<step>.png`."""
+    def picture(self, name: str, figure: Figure, *, step: int | None = None, vector: bool = False) -> None:
+        """Save a figure as `pictures/<name>.png` (and .svg), or as one of a series `pictures/<name>/<step>.png`."""
         if self.writes and self.renders:
             place = self.folder / "pictures" / (f"{name}.png" if step is None else f"{name}/{step:09d}.png")
             with disk_errors_told(self.folder):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(place, png(figure))
+                if vector:
+                    write_whole(place.with_suffix(".svg"), svg(figure))
 
     def film(self, name: str, *, milliseconds: int = 300) -> None:
         """Join the series `pictures/<name>/` into the moving picture `pictures/<name>.gif`."""

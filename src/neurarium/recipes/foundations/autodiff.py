@@ -1,10 +1,8 @@
 """Autodiff on the embedded digits, MNIST, or images of your own: an engine on NumPy trains a network."""
 
-from io import BytesIO
 from typing import Literal
 
 import torch
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from neurarium.data.images import load_images
@@ -15,8 +13,7 @@ from neurarium.parts.autodiff_graph import Graph, Node, graph_of
 from neurarium.parts.autodiff_operations import Op
 from neurarium.parts.bundles import Labelled
 from neurarium.parts.schedules import cosine
-from neurarium.running.files import disk_errors_told, write_whole
-from neurarium.running.pictures import COLOURS, LOOK, panels, sheet
+from neurarium.running.pictures import COLOURS, panels, sheet
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
 from neurarium.systems.foundations.autodiff import SGD, Adam, Convnet, Dense, Teach
@@ -76,8 +73,8 @@ def autodiff(
         return learner.evaluate(images.test.chunks(1000), prefix="test_")
 
     run.fit(learner, images.train.batches(batch, seed=run.seed), steps=steps, evaluate=evaluate)
-    picture_graph(run, "graph", neuron())
-    picture_graph(run, "network", trained(learner, next(images.test.chunks(batch))))
+    run.picture("graph", draw_graph(graph_of(neuron())), vector=True)
+    run.picture("network", draw_graph(graph_of(trained(learner, next(images.test.chunks(batch))))), vector=True)
     if isinstance(net, Convnet):
         run.picture("filters", sheet(net.conv1.mean(1), columns=8))
     return run.result(**evaluate())
@@ -104,19 +101,6 @@ def trained(learner: Teach, batch: Labelled) -> Var:
     loss.zero_grad()
     loss.backward(keep_graph=True)
     return loss
-
-
-def picture_graph(run: Run, name: str, end: Var) -> None:
-    """Save the graph behind a Var as PNG and as SVG."""
-    figure = draw_graph(graph_of(end))
-    run.picture(name, figure)
-    if run.writes:
-        content = BytesIO()
-        # Fixed names inside the file and no date, so that the same graph is the same file.
-        with rc_context({**LOOK, "svg.fonttype": "none", "svg.hashsalt": name}):
-            figure.savefig(content, format="svg", metadata={"Date": None})
-        with disk_errors_told(run.folder):
-            write_whole(run.folder / "pictures" / f"{name}.svg", content.getvalue())
 
 
 def draw_graph(graph: Graph) -> Figure:
