@@ -186,7 +186,9 @@ def draw_glimpses(batch: Labelled, seen: Glimpses, *, number: int, names: tuple[
 
 def _draw_way(ax: Axes, image: Float[Tensor, "C H W"], seen: Glimpses, *, row: int, number: int) -> None:
     _, height, width = image.shape
-    ax.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
+    ax.imshow(
+        _pixels(image).numpy(), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest"
+    )
     way = (seen.places[row, : number + 1].float().cpu() + 1) / 2 * torch.tensor([width, height])
     ax.plot(way[:, 0], way[:, 1], "-o", color=COLOURS[3], markersize=3, linewidth=1.2)
     across, down = way[-1].tolist()
@@ -203,7 +205,7 @@ def _draw_way(ax: Axes, image: Float[Tensor, "C H W"], seen: Glimpses, *, row: i
 def _draw_patches(ax: Axes, patches: Float[Tensor, "S C P P"]) -> None:
     for scale, patch in enumerate(patches):
         place = (1.1 * scale, 1.1 * scale + 1, 0, 1)
-        ax.imshow(_pixels(patch), cmap="gray", vmin=0, vmax=1, extent=place, interpolation="nearest")
+        ax.imshow(_pixels(patch).numpy(), cmap="gray", vmin=0, vmax=1, extent=place, interpolation="nearest")
         ax.add_patch(Rectangle((place[0], 0), 1, 1, fill=False, color=_shade(scale), linewidth=1.6))
     ax.set(xlim=(-0.05, 1.1 * len(patches) - 0.05), ylim=(-0.05, 1.05), aspect="equal")
     ax.axis("off")

@@ -132,7 +132,7 @@ def teach(run: Run, name: str, learner: Classify[Net], images: Images, *, steps:
 
 def draw_depth(
     run: Run,
-    signals: Mapping[str, Float[Tensor, " layers"]],
+    signals: Mapping[str, Float[Tensor, " states"]],
     kept: Float[Tensor, "moments layers"],
     accuracies: Mapping[str, float],
 ) -> Figure:
@@ -149,7 +149,7 @@ def draw_depth(
     largest = max(float(kept.abs().max()), 1e-12)
     extent = (0, 100, 0.5, kept.shape[1] + 0.5)
     seen = alpha.imshow(
-        kept.T, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", origin="lower", extent=extent
+        kept.T.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", origin="lower", extent=extent
     )
     alpha.set(xlabel="training done / %", ylabel="block", title="ReZero: α of every block")
     alpha.grid(visible=False)

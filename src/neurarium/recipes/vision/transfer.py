@@ -251,7 +251,7 @@ def draw_examples(source: Task, target: Task) -> Figure:
     for ax, task, title in zip(
         axes, (source, target), ("to learn features from", "to tell apart from few labels"), strict=True
     ):
-        ax.imshow(tiled(task), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.imshow(tiled(task).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_title(f"{len(task.names)} classes {title}", fontsize=9)
         ax.axis("off")
     return figure

@@ -109,7 +109,7 @@ def draw_attention(learner: Classify[Classifier[ViT]], batch: Labelled, names: t
         axes[place].set_title(names[predicted[place]], fontsize=8)
         for row, maps in enumerate((None, *rows.values())):
             ax = axes[row * len(images) + place]
-            ax.imshow(shown(image), cmap="gray_r")
+            ax.imshow(shown(image).numpy(), cmap="gray_r")
             if maps is not None:
                 glow(ax, maps[place], image.shape[1:])
     for ax, name in zip(axes[:: len(images)], ("read as", *rows), strict=True):
@@ -128,7 +128,7 @@ def glow(ax: Axes, weights: Float[Tensor, "h w"], sides: Sequence[int]) -> None:
     covering = covering / covering.max().clamp(min=1e-12)
     colour = ListedColormap([COLOURS[1]])
     edges = (-0.5, wide - 0.5, high - 0.5, -0.5)
-    ax.imshow(torch.zeros_like(covering), cmap=colour, alpha=GLOW * covering.numpy(), extent=edges)
+    ax.imshow(torch.zeros_like(covering).numpy(), cmap=colour, alpha=GLOW * covering.numpy(), extent=edges)
 
 
 def shown(image: Float[Tensor, "C H W"]) -> Float[Tensor, "H W *C"]:
@@ -144,7 +144,7 @@ def draw_positions(encoder: ViT) -> Figure:
     high, wide = encoder.grid
     figure, axes = panels(high, wide, width=max(0.5, 4 / wide), height=max(0.5, 4 / wide))
     for ax, likeness in zip(axes, alike, strict=True):
-        drawn = ax.imshow(likeness, cmap="RdBu_r", vmin=-1, vmax=1)
+        drawn = ax.imshow(likeness.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     figure.colorbar(drawn, ax=axes, shrink=0.6, label="cosine")
