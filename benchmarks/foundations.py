@@ -132,7 +132,7 @@ def digits_network_benchmark() -> Benchmark:
     """The digits network with our deltas."""
     return Benchmark(
         "digits_network",
-        f"64-64-64-10 by Adam with the deltas written out, batch {BATCH}, {EPOCHS} epochs of the digits, ours on 1 thread",
+        f"64-64-64-10 by Adam, the deltas written out, batch {BATCH}, {EPOCHS} epochs of the digits, ours on 1 thread",
         "samples",
         partial(ours_for_epochs, network_learner),
         partial(peer_for_epochs, network_peer),
