@@ -8,8 +8,9 @@ from torch.nn.functional import gelu, unfold
 from neurarium.errors import InvalidValue
 from neurarium.parts.encoders import Classifier
 from neurarium.parts.evidence import evidence
+from neurarium.parts.patches import cut
 from neurarium.systems.encoders import build_encoder
-from neurarium.systems.vision.vit import ViT, Weights, class_attention, cut, rollout
+from neurarium.systems.vision.vit import ViT, Weights, class_attention, rollout
 
 NAMES = {
     "self_attn.out_proj": "attention.output",

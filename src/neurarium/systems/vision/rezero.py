@@ -24,9 +24,9 @@ from neurarium.errors import did_you_mean, require
 from neurarium.parts.encoders import Encoded, Encoder
 from neurarium.parts.initialization import Initialize, fan_in_normal, kaiming, xavier
 from neurarium.parts.modes import evaluating
+from neurarium.parts.patches import Patches, check_cut, patch_for
 from neurarium.parts.residual import MakeJoin, Residual, join_named
 from neurarium.parts.transformer import Block
-from neurarium.systems.vision.vit import Patches, check_cut, patch_for
 
 FORMS = ("dense", "convolutional", "transformer")
 KERNEL = 3  # pixels a side, of every convolution
