@@ -15,6 +15,7 @@ any sign and be 0, and nothing overflows; so the candidate stays linear, without
 Shapes: B batch, T time steps, I inputs, H hidden units, P projected inputs (H for each map of the inputs).
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -158,7 +159,7 @@ def in_parallel(
     return hidden, hidden[:, -1]
 
 
-class GatedCell(nn.Module):
+class GatedCell(nn.Module, ABC):
     """What minGRU and minLSTM share: linear maps of the inputs for gates and candidate, and a step linear in h.
 
     Args:
@@ -197,11 +198,11 @@ class GatedCell(nn.Module):
         projected: Tensor = self.maps(inputs)
         return projected
 
+    @abstractmethod
     def coefficients(
         self, projected: Float[Tensor, "*any P"]
     ) -> tuple[Float[Tensor, "*any H"], Float[Tensor, "*any H"]]:
         """What is kept of the state, and what is added to it."""
-        raise NotImplementedError
 
     def advance(
         self, projected: Float[Tensor, "B P"], hidden: Float[Tensor, "B H"]

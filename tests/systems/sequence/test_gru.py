@@ -10,8 +10,8 @@ from neurarium.data.sequences import Endless, adding
 from neurarium.errors import InvalidValue
 from neurarium.learners.sequence import ThroughTime
 from neurarium.parts.gates import fused
+from neurarium.parts.places import squared_errors
 from neurarium.parts.recurrence import project_ahead, step_by_step
-from neurarium.recipes.sequence.lstm import squared_errors
 from neurarium.systems.sequence.gru import GRU, Gates, SimpleCell
 
 B, T, I, H, O = 4, 9, 3, 5, 2  # noqa: E741 - the shape letters

@@ -11,8 +11,8 @@ from neurarium.errors import InvalidValue
 from neurarium.learners.sequence import ThroughTime
 from neurarium.parts.bundles import Sequences
 from neurarium.parts.optimizers import sgd
+from neurarium.parts.places import squared_errors
 from neurarium.parts.recurrence import Unroll, project_ahead, step_by_step
-from neurarium.recipes.sequence.lstm import squared_errors
 from neurarium.systems.sequence.lstm import LSTM
 
 B, T, I, H, O = 4, 9, 3, 5, 2  # noqa: E741 - the shape letters
@@ -84,5 +84,5 @@ def test_what_does_not_fit_is_refused(unchecked: None) -> None:
         ThroughTime(net, clip=0)
     learner = ThroughTime(LSTM(inputs=2, hidden=H, outputs=1), objective=squared_errors)
     batch = adding(torch.Generator().manual_seed(0), count=B, length=T)
-    with pytest.raises(InvalidValue, match="the outputs are 1 wide, the targets 2; they must agree"):
+    with pytest.raises(InvalidValue, match=r"the outputs are \(36, 1\), the targets \(36, 2\); make them agree"):
         learner.learn(Sequences(batch.inputs, batch.targets.repeat(1, 1, 2), batch.mask))

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from neurarium.data.sequences import Endless, adding, latch
-from neurarium.errors import InvalidValue
 from neurarium.learners.sequence import Places, ThroughTime, bit_losses, bits_right
 from neurarium.parts.bundles import Sequences
 from neurarium.parts.gates import Recurrent
+from neurarium.parts.places import squared_errors
 from neurarium.parts.schedules import cosine
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
@@ -36,21 +36,6 @@ class Kind:
     inputs: int
     objective: Places
     measures: Mapping[str, Places]
-
-
-def squared_errors(answers: Tensor, wanted: Tensor) -> Tensor:
-    """(y − t)² at each place.
-
-    Raises:
-        InvalidValue: outputs and targets differ in shape.
-
-    >>> squared_errors(torch.tensor([[1.5]]), torch.tensor([[1.0]])).item()
-    0.25
-    """
-    if answers.shape != wanted.shape:
-        raise InvalidValue(f"the outputs are {answers.shape[-1]} wide, the targets {wanted.shape[-1]}; they must agree")
-    # L = (y − t)²
-    return (answers - wanted) ** 2
 
 
 KINDS = {
