@@ -1,4 +1,4 @@
-"""Public image sets by name: a local copy first, else downloaded once, checked against a known checksum, and cached.
+"""Public images and texts by name: a local copy first, else downloaded once, checked by a known checksum, and cached.
 
 The checksums are those that the authors publish. CIFAR-10 comes in its binary form, because the Python form is a
 pickle, and opening data must never run code.
@@ -60,6 +60,19 @@ PUBLIC_SETS = {
     ),
 }
 
+PUBLIC_TEXTS = {
+    "tinyshakespeare": PublicSet(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
+        {"input.txt": "6fb458f1232090904fb40fe944165e91"},
+        "text",
+    ),
+    "wikitext2": PublicSet(
+        "https://raw.githubusercontent.com/pytorch/examples/main/word_language_model/data/wikitext-2/",
+        {"valid.txt": "d756d22ab2310e7e60c094bea5c5a8eb"},
+        "text",
+    ),
+}
+
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # bytes: the label, then the red, green and blue plane
 
@@ -103,10 +116,11 @@ def fetch(name: str) -> list[Path]:
     """
     import pooch
 
-    known = PUBLIC_SETS[name]
+    known = {**PUBLIC_SETS, **PUBLIC_TEXTS}[name]
     pooch.get_logger().setLevel("WARNING")  # it would announce a download that then fails in a line of its own
     cache = Path(pooch.os_cache("neurarium")) / name
-    local = f"give a local copy as {known.form}:DIR, or put it in $NEURARIUM_DATA/{name}"
+    copy, place = ("text:FILE", "text") if known.form == "text" else (f"{known.form}:DIR", name)
+    local = f"give a local copy as {copy}, or put it in $NEURARIUM_DATA/{place}"
     try:
         return [
             Path(pooch.retrieve(known.address + file, known_hash=f"md5:{checksum}", fname=file, path=cache))
