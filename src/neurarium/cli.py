@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field as dataclass_field
 from dataclasses import fields, make_dataclass
-from json import dumps
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from neurarium import __version__
 from neurarium.errors import InvalidValue, NeurariumError, did_you_mean
 from neurarium.running.catalogue import Entry, find
-from neurarium.running.command_line import parse
+from neurarium.running.command_line import parse, run_folder
 from neurarium.running.settings import Settings
 
 OUT = Console()
@@ -109,7 +109,7 @@ def resume_command(words: list[str]) -> int:
         """Go on with an interrupted run from its newest whole checkpoint, bit for bit."""
         return run
 
-    folder = _run_folder(parse(asked, words, "neurarium resume"))
+    folder = run_folder(parse(asked, words, "neurarium resume"))
     from neurarium.running import ranks, tell, train
 
     about = train.read_run(folder)
@@ -178,37 +178,19 @@ def export_command(words: list[str]) -> int:
     run, form, out = parse(asked, words, "neurarium export")
     from neurarium.running.export import export
 
-    for exported in export(_run_folder(run), form, out):
-        OUT.print(exported.line, highlight=False, markup=False, soft_wrap=True)
+    for exported in export(run_folder(run), form, out):
+        print(exported.line)
     return 0
 
 
-def predict_command(words: list[str]) -> int:
-    """Name the classes of images."""
+def use(name: str) -> Callable[[list[str]], int]:
+    """What a finished run can be asked: the command in a module of `uses`, imported when it is called."""
 
-    def asked(
-        run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run that trained a classifier")],
-        images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE", help="image files")],
-        /,
-        *,
-        top: Annotated[int, arg(help="how many classes to name")] = 3,
-        json: Annotated[bool, arg(help="print JSON for a program to read")] = False,
-        out: Annotated[Path | None, arg(metavar="DIR", help="where pictures go (default: RUN/predictions)")] = None,
-    ) -> tuple[Path, tuple[Path, ...], int, bool, Path | None]:
-        """Name the classes of images by a trained run, and draw where it saw the evidence."""
-        return run, images, top, json, out
+    def command(words: list[str]) -> int:
+        module = import_module(f"neurarium.uses.{name}")
+        return int(module.command(words))
 
-    run, images, top, as_json, out = parse(asked, words, "neurarium predict")
-    from neurarium.uses.predict import predict
-
-    found = predict(_run_folder(run), images, top=top, out=out)
-    if as_json:
-        print(dumps([one.as_dict() for one in found], indent=2))
-    else:
-        for one in found:
-            OUT.print(one.line, highlight=False, markup=False, soft_wrap=True)
-        OUT.print(f"evidence drawn in {found[0].picture.parent}", highlight=False, markup=False, soft_wrap=True)
-    return 0
+    return command
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -218,7 +200,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume_command,
     "reproduce": reproduce_command,
     "check": check_command,
-    "predict": predict_command,
+    "predict": use("predict"),
     "export": export_command,
 }
 
@@ -243,11 +225,6 @@ def _metavar(kind: Any) -> str | None:
 
 def _help_of(entry: Entry) -> str:
     return entry.doc.partition("\nArgs:\n")[0]
-
-
-def _run_folder(given: Path) -> Path:
-    """The folder as given, or under `runs/`: 'lenet/003' is enough."""
-    return given if given.exists() or not (Path("runs") / given).exists() else Path("runs") / given
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from neurarium.errors import RunError
 from neurarium.learners.stream import Stream
 from neurarium.parts.bundles import Labelled
 from neurarium.parts.encoders import Classifier, Encoder
+from neurarium.running.command_line import run_folder
 from neurarium.running.train import open_run
 
 Net = Classifier[Encoder]
@@ -31,8 +32,7 @@ def open_classifier(folder: Path) -> Trained:
     Raises:
         RunError: the folder is no run, or one that trained no classifier of images.
     """
-    place = folder if folder.exists() or not (Path("runs") / folder).exists() else Path("runs") / folder
-    run = open_run(place)
+    run = open_run(run_folder(folder))
     for fit in run.fits.values():
         for net in fit.learner.modules().values():
             if isinstance(net, Classifier) and run.classes:

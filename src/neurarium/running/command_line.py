@@ -1,9 +1,10 @@
-"""Parsing with tyro, its errors told in one line. Imports no PyTorch."""
+"""What every command shares: parsing with tyro, its errors told in one line, and runs by name. Imports no PyTorch."""
 
 import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -26,6 +27,11 @@ def parse(target: Any, words: Sequence[str], program: str, *, description: str |
         if end.code in (0, None):
             raise
         raise InvalidValue(f"{one_line(told.getvalue())} (see {program} --help)") from None
+
+
+def run_folder(given: Path) -> Path:
+    """The folder as given, or under `runs/`: 'lenet/003' is enough."""
+    return given if given.exists() or not (Path("runs") / given).exists() else Path("runs") / given
 
 
 RULE = re.compile(r"(─|-){4,}")  # a ruled line of a box, drawn in Unicode or, where the terminal has none, ASCII

@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
+from tyro.conf import Positional, arg
 
 from neurarium.data.decoding import decode
 from neurarium.errors import DataError, require
 from neurarium.learners.classify import Classify
 from neurarium.parts.evidence import evidence
 from neurarium.running.classifiers import open_classifier
+from neurarium.running.command_line import parse, run_folder
 from neurarium.running.files import disk_errors_told, write_whole
 from neurarium.running.pictures import panels, png
 
@@ -81,6 +84,31 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 3, out: Path | N
             write_whole(picture, png(draw_evidence(batch[row], heat[row], classes)))
             done.append(Prediction(path, classes, picture))
     return done
+
+
+def command(words: list[str]) -> int:
+    """`neurarium predict RUN IMAGE ...`."""
+
+    def asked(
+        run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run that trained a classifier")],
+        images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE", help="image files")],
+        /,
+        *,
+        top: Annotated[int, arg(help="how many classes to name")] = 3,
+        json: Annotated[bool, arg(help="print JSON for a program to read")] = False,
+        out: Annotated[Path | None, arg(metavar="DIR", help="where pictures go (default: RUN/predictions)")] = None,
+    ) -> tuple[Path, tuple[Path, ...], int, bool, Path | None]:
+        """Name the classes of images by a trained run, and draw where it saw the evidence."""
+        return run, images, top, json, out
+
+    run, images, top, as_json, out = parse(asked, words, "neurarium predict")
+    found = predict(run_folder(run), images, top=top, out=out)
+    if as_json:
+        print(dumps([one.as_dict() for one in found], indent=2))
+    else:
+        print("\n".join(one.line for one in found))
+        print(f"evidence drawn in {found[0].picture.parent}")
+    return 0
 
 
 def read_images(paths: Sequence[Path], *, shape: tuple[int, int, int]) -> Float[Tensor, "B C H W"]:
