@@ -124,6 +124,15 @@ def test_the_forget_gate_begins_open_or_with_time_scales_up_to_the_given() -> No
     assert 2 <= float(scales.min()) < 10 < 190 < float(scales.max()) <= 200.001
 
 
+def test_the_update_gate_begins_with_time_scales_up_to_the_given() -> None:
+    _, _, bias, other = GRUCell(inputs=1, hidden=500, memory=200).kernel.all_weights[0]
+    scales = 1 + bias.chunk(3)[1].detach().exp()
+    assert 2 <= float(scales.min()) < 10 < 190 < float(scales.max()) <= 200.001
+    assert not bool(other.chunk(3)[1].any())
+    with pytest.raises(InvalidValue, match="memory is 2 steps; the longest time scale must be at least 3"):
+        GRUCell(inputs=1, hidden=2, memory=2)
+
+
 def test_a_sequence_can_be_continued() -> None:
     for name in CELLS:
         ours, _ = twins(name, torch.float64)

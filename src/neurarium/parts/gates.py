@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurarium.errors import InvalidValue, require
+from neurarium.parts.initialization import time_scales
 from neurarium.parts.recurrence import Carried, CarriedT, Cell, Unroll
 
 FORGET_BIAS = 1.0  # Jozefowicz et al. 2015, §2.2: a memory that keeps e⁻¹ or more after 3 steps, where 0 leaves 1/8
@@ -66,10 +67,9 @@ class LSTMCell(nn.Module):
     def __init__(self, *, inputs: int, hidden: int, memory: int | None = None) -> None:
         super().__init__()
         check_sizes(inputs, hidden)
-        require(memory is None or memory >= 3, f"memory is {memory} steps; the longest time scale must be at least 3")
         self.kernel = nn.LSTM(inputs, hidden, batch_first=True)
-        # b_f ~ log U(1, memory − 1), b_i = −b_f: a forget gate of bias b keeps for about 1 + eᵇ steps.
-        scales = torch.zeros(hidden) if memory is None else torch.empty(hidden).uniform_(1, memory - 1).log()
+        # b_f ~ log U(1, memory − 1), b_i = −b_f
+        scales = torch.zeros(hidden) if memory is None else time_scales(hidden, longest=memory)
         kept = torch.full((hidden,), FORGET_BIAS) if memory is None else scales
         _, _, bias, other_bias = self.kernel.all_weights[0]
         with torch.no_grad():
@@ -147,9 +147,11 @@ class GRUCell(nn.Module):
     Args:
         inputs: width I of a step's input.
         hidden: number of hidden units H.
+        memory: the longest time scale, in steps: the update gates begin with scales spread up to it. None: they begin
+            about half open, as PyTorch's.
 
     Raises:
-        InvalidValue: a width below 1, inputs of another width, or a state of another shape.
+        InvalidValue: a width below 1, a time scale below 3, inputs of another width, or a state of another shape.
 
     >>> cell = GRUCell(inputs=2, hidden=3)
     >>> hidden, carried = cell(torch.ones(4, 2), torch.zeros(4, 3))
@@ -158,10 +160,16 @@ class GRUCell(nn.Module):
     >>> _ = cell.kernel.load_state_dict(nn.GRU(2, 3).state_dict())  # PyTorch's weights fit
     """
 
-    def __init__(self, *, inputs: int, hidden: int) -> None:
+    def __init__(self, *, inputs: int, hidden: int, memory: int | None = None) -> None:
         super().__init__()
         check_sizes(inputs, hidden)
         self.kernel = nn.GRU(inputs, hidden, batch_first=True)
+        if memory is not None:
+            _, _, bias, other_bias = self.kernel.all_weights[0]
+            with torch.no_grad():
+                # b_z ~ log U(1, memory − 1)
+                bias[hidden : 2 * hidden] = time_scales(hidden, longest=memory)
+                other_bias[hidden : 2 * hidden] = 0.0
 
     def forward(
         self, inputs: Float[Tensor, "B I"], hidden: Float[Tensor, "B H"]

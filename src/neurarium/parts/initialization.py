@@ -1,11 +1,12 @@
 r"""Initialisation: how large the first weights are, so that signals neither die out nor blow up on their way.
 
-Each function fills a weight in place with normal numbers of mean 0 and returns it. The fan-in of a weight is how many
+Each rule fills a weight in place with normal numbers of mean 0 and returns it. The fan-in of a weight is how many
 numbers each output is summed from, its fan-out to how many outputs each input goes; kernels count every place.
 
 Source: CSE 151B, "Initializing weights" (N(0, 1/√fan-in)); NYU NN II, Weight initialization, Kaiming Initialization;
 Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, eq. 12 (its variance);
-He, Zhang, Ren & Sun 2015, Delving Deep into Rectifiers, eq. 10.
+He, Zhang, Ren & Sun 2015, Delving Deep into Rectifiers, eq. 10; Tallec & Ollivier 2018, Can recurrent neural networks
+warp time?, eq. 16 (time scales).
 Differs: Xavier's numbers are normal, where the paper's are uniform with the same variance.
 Shapes: a weight is (outputs, inputs, *kernel), as PyTorch keeps it.
 """
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurarium.errors import InvalidValue
+from neurarium.errors import InvalidValue, require
 
 
 @runtime_checkable
@@ -112,3 +113,18 @@ def _fill(weight: Tensor, std: float, generator: torch.Generator | None) -> Tens
     device = generator.device if generator is not None else weight.device
     drawn = torch.randn(weight.shape, generator=generator, dtype=weight.dtype, device=device)
     return weight.copy_(std * drawn)
+
+
+def time_scales(hidden: int, *, longest: int) -> Float[Tensor, " H"]:
+    """Biases of gates that keep, spread over time scales: a gate of bias b keeps for about 1 + eᵇ steps.
+
+    Raises:
+        InvalidValue: the longest is below 3 steps.
+
+    >>> scales = 1 + time_scales(5, longest=100).exp()
+    >>> bool(((scales >= 2) & (scales <= 100)).all())
+    True
+    """
+    require(longest >= 3, f"memory is {longest} steps; the longest time scale must be at least 3")
+    # b ~ log U(1, T_max − 1), Tallec & Ollivier 2018, eq. 16
+    return torch.empty(hidden).uniform_(1, longest - 1).log()

@@ -67,6 +67,7 @@ class Taught(NamedTuple):
         Expect("best_gain", at_least=0.02, given={"mistakes": 0.0}),
         Expect("best_gain_same_data", at_least=0.02),
         Expect("gap_margin", above=0.0),
+        Expect("gap_margin", above=0.0, given={"mistakes": 0.0}),
     ],
     smoke=dict(
         controls="none early_stopping elimination augmentation more_data", steps=400, networks=1, validation=100

@@ -26,6 +26,7 @@ def gru(
     batch: int = 64,
     lr: float = 1e-2,
     hidden: int = 32,
+    spread: bool = True,
     shuffle_targets: bool = False,
 ) -> Result:
     """A GRU carries two numbers over two hundred steps, in its hidden units themselves.
@@ -42,8 +43,10 @@ def gru(
         batch: sequences an update, each of them new.
         lr: learning rate at the start; it falls along a cosine.
         hidden: number of hidden units.
+        spread: begin with memories of all time scales up to the length; else every gate begins about half open.
         shuffle_targets: learn from the answers to other sequences (the negative control).
     """
     kind = KINDS[task]
-    net = GRU(inputs=kind.inputs, hidden=hidden, outputs=1, gates=gates)
+    memory = max(3, length) if spread else None
+    net = GRU(inputs=kind.inputs, hidden=hidden, outputs=1, gates=gates, memory=memory)
     return carry(run, net, kind, length=length, steps=steps, batch=batch, lr=lr, shuffle_targets=shuffle_targets)

@@ -8,7 +8,8 @@ memory.
 Source: CS 479 §18.2 (one gate), §18.3 (update and reset); NYU NN II, "Gated Recurrent Unit"; Cho et al. 2014, Learning
 phrase representations using RNN encoder-decoder, §2.3.
 Differs: the GRU is PyTorch's: its update gate z keeps (z = 1 − g of the notes), and its reset gate acts on the
-recurrent sum, r ⊙ (U h), where the notes have U (r ⊙ h).
+recurrent sum, r ⊙ (U h), where the notes have U (r ⊙ h); with `memory`, the gates begin with time scales spread up to
+it (Tallec & Ollivier 2018, Can recurrent neural networks warp time?, eq. 16).
 Shapes: B batch, T time steps, I inputs, H hidden units, P projected inputs, O outputs.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from neurarium.errors import require
 from neurarium.parts.gates import GRUCell, Recurrent, check_sizes, check_width, fused, start
+from neurarium.parts.initialization import time_scales
 from neurarium.parts.recurrence import Unroll, project_ahead
 
 Gates = Literal["simple", "both"]
@@ -32,9 +34,11 @@ class SimpleCell(nn.Module):
     Args:
         inputs: width I of a step's input.
         hidden: number of hidden units H.
+        memory: the longest time scale, in steps: the gates begin with scales spread up to it. None: they begin about
+            half open.
 
     Raises:
-        InvalidValue: a width below 1, inputs of another width, or a state of another shape.
+        InvalidValue: a width below 1, a time scale below 3, inputs of another width, or a state of another shape.
 
     >>> cell = SimpleCell(inputs=2, hidden=3)
     >>> hidden, carried = cell(torch.ones(4, 2), torch.zeros(4, 3))
@@ -42,7 +46,7 @@ class SimpleCell(nn.Module):
     (torch.Size([4, 3]), True)
     """
 
-    def __init__(self, *, inputs: int, hidden: int) -> None:
+    def __init__(self, *, inputs: int, hidden: int, memory: int | None = None) -> None:
         super().__init__()
         check_sizes(inputs, hidden)
         # Of the gate and of the candidate, in this order; uniform within ±1/√H, as torch.nn.GRU starts.
@@ -50,6 +54,10 @@ class SimpleCell(nn.Module):
         self.input_weights = nn.Parameter(torch.empty(inputs, 2 * hidden).uniform_(-bound, bound))
         self.recurrent_weights = nn.Parameter(torch.empty(hidden, 2 * hidden).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(2 * hidden).uniform_(-bound, bound))
+        if memory is not None:
+            with torch.no_grad():
+                # b_g ~ −log U(1, memory − 1): this gate is open to what is new.
+                self.bias[:hidden] = -time_scales(hidden, longest=memory)
 
     def forward(
         self, inputs: Float[Tensor, "B I"], hidden: Float[Tensor, "B H"]
@@ -101,12 +109,13 @@ class GRU(Recurrent):
         hidden: number of hidden units H.
         outputs: width O of a step's output.
         gates: `both` (update and reset) or `simple` (one).
+        memory: the longest time scale that gates begin with, in steps (None: all begin about half open).
         unroll: how the cell is run over time: `fused` (PyTorch's kernel, for both gates), `project_ahead` or
             `step_by_step` (as the equations read). None: the soonest there is.
 
     Raises:
-        InvalidValue: a width below 1, an unknown choice, inputs of another width, a state of another shape, or
-            sequences without steps.
+        InvalidValue: a width below 1, an unknown choice, a time scale below 3, inputs of another width, a state of
+            another shape, or sequences without steps.
 
     >>> net = GRU(inputs=2, hidden=16, outputs=1)
     >>> outputs, state = net(torch.zeros(4, 5, 2))
@@ -117,13 +126,19 @@ class GRU(Recurrent):
     """
 
     def __init__(
-        self, *, inputs: int, hidden: int, outputs: int, gates: Gates = "both", unroll: Unroll | None = None
+        self,
+        *,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        gates: Gates = "both",
+        memory: int | None = None,
+        unroll: Unroll | None = None,
     ) -> None:
         require(gates in ("simple", "both"), f"gates is '{gates}'; choose simple or both")
         # both:   h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
         # simple: h_t = g ⊙ h̃_t + (1 − g) ⊙ h_{t−1}
         cell = GRUCell if gates == "both" else SimpleCell
         soonest: Unroll = fused if gates == "both" else project_ahead
-        super().__init__(
-            cell=cell(inputs=inputs, hidden=hidden), hidden=hidden, outputs=outputs, unroll=unroll or soonest
-        )
+        built = cell(inputs=inputs, hidden=hidden, memory=memory)
+        super().__init__(cell=built, hidden=hidden, outputs=outputs, unroll=unroll or soonest)
