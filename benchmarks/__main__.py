@@ -1,31 +1,31 @@
 """`python -m benchmarks [NAME ...]`: run comparisons, print the ratios, write `results/benchmarks.json`."""
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import attention, augmentation, foundations, networks, scan, sequence, vision
-from benchmarks.harness import keep, run, tell
+from benchmarks.harness import Benchmark, keep, run, tell
 from neurarium.errors import InvalidValue, did_you_mean
 
-BENCHMARKS = {
-    **networks.BENCHMARKS,
-    **foundations.BENCHMARKS,
-    **vision.BENCHMARKS,
-    **augmentation.BENCHMARKS,
-    **attention.BENCHMARKS,
-    **scan.BENCHMARKS,
-    **sequence.BENCHMARKS,
-}
+
+def found() -> dict[str, Callable[[], Benchmark]]:
+    """The comparisons of every file beside this one, by name."""
+    every: dict[str, Callable[[], Benchmark]] = {}
+    for file in sorted(Path(__file__).parent.glob("[a-z]*.py")):
+        every |= getattr(import_module(f"benchmarks.{file.stem}"), "BENCHMARKS", {})
+    return every
 
 
 def main(names: list[str]) -> int:
     """Run the named comparisons, or all; 1 if a promised ratio was missed."""
-    console, timings = Console(), []
-    for name in names or BENCHMARKS:
-        if name not in BENCHMARKS:
-            raise InvalidValue(f"there is no benchmark '{name}'; {did_you_mean(name, BENCHMARKS)}")
-        timing = run(BENCHMARKS[name]())
+    console, timings, known = Console(), [], found()
+    for name in names or known:
+        if name not in known:
+            raise InvalidValue(f"there is no benchmark '{name}'; {did_you_mean(name, known)}")
+        timing = run(known[name]())
         tell(console, timing)
         timings.append(timing)
         keep(timings)

@@ -97,61 +97,16 @@ def network_peer() -> MLPClassifier:
     return MLPClassifier((64, 64), solver="adam", batch_size=BATCH, learning_rate_init=1e-3, alpha=0.0)
 
 
-def softmax_benchmark() -> Benchmark:
-    """Softmax regression on the digits."""
-    return Benchmark(
-        "softmax_regression",
-        f"softmax regression by plain descent, batch {BATCH}, {EPOCHS} epochs of the digits, ours on 1 thread",
-        "samples",
-        partial(ours_for_epochs, softmax_learner),
-        partial(peer_for_epochs, softmax_peer),
-        "scikit-learn MLPClassifier(()).partial_fit",
-        1.0,
-    )
-
-
 def one_against_rest_peer() -> SGDClassifier:
     """Ten logistic units, each against the rest, an example at a time (a batch it does not know)."""
     return SGDClassifier(loss="log_loss", alpha=1e-4)
 
 
-def softmax_sgd_benchmark() -> Benchmark:
-    """The same, against compiled descent an example at a time."""
-    return Benchmark(
-        "softmax_regression_sgd",
-        f"softmax regression by plain descent, batch {BATCH}, {EPOCHS} epochs of the digits; the peer steps by example",
-        "samples",
-        partial(ours_for_epochs, softmax_learner),
-        partial(peer_for_epochs, one_against_rest_peer),
-        "scikit-learn SGDClassifier.partial_fit",
-        1.0,
-    )
-
-
-def digits_network_benchmark() -> Benchmark:
-    """The digits network with our deltas."""
-    return Benchmark(
-        "digits_network",
-        f"64-64-64-10 by Adam, the deltas written out, batch {BATCH}, {EPOCHS} epochs of the digits, ours on 1 thread",
-        "samples",
-        partial(ours_for_epochs, network_learner),
-        partial(peer_for_epochs, network_peer),
-        "scikit-learn MLPClassifier.partial_fit",
-        1.0,
-    )
-
-
-def digits_autograd_benchmark() -> Benchmark:
-    """The digits network with autograd's gradients."""
-    return Benchmark(
-        "digits_network_autograd",
-        f"64-64-64-10 by Adam through Classify, batch {BATCH}, {EPOCHS} epochs of the digits, ours on 1 thread",
-        "samples",
-        partial(ours_for_epochs, network_by_autograd),
-        partial(peer_for_epochs, network_peer),
-        "scikit-learn MLPClassifier.partial_fit",
-        1.0,
-    )
+def on_digits(name: str, what: str, ours: Callable[[], Any], peer: Callable[[], Any], peers_name: str) -> Benchmark:
+    """The digits, epoch after epoch, against an estimator of scikit-learn; ours on one thread."""
+    work = f"{what}, batch {BATCH}, {EPOCHS} epochs of the digits, ours on 1 thread"
+    made = partial(ours_for_epochs, ours), partial(peer_for_epochs, peer)
+    return Benchmark(name, work, "samples", *made, f"scikit-learn {peers_name}.partial_fit", 1.0)
 
 
 def population_ours() -> Callable[[], float]:
@@ -275,11 +230,22 @@ def rule_benchmark(name: str) -> Benchmark:
     )
 
 
+DESCENT, ADAM = "softmax regression by plain descent", "64-64-64-10 by Adam"
+DIGITS: list[tuple[str, str, Callable[[], Any], Callable[[], Any], str]] = [
+    ("softmax_regression", DESCENT, softmax_learner, softmax_peer, "MLPClassifier(())"),
+    (
+        "softmax_regression_sgd",
+        f"{DESCENT} (the peer steps by example)",
+        softmax_learner,
+        one_against_rest_peer,
+        "SGDClassifier",
+    ),
+    ("digits_network", f"{ADAM}, the deltas written out", network_learner, network_peer, "MLPClassifier"),
+    ("digits_network_autograd", f"{ADAM} through Classify", network_by_autograd, network_peer, "MLPClassifier"),
+]
+
 BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
-    "softmax_regression": softmax_benchmark,
-    "softmax_regression_sgd": softmax_sgd_benchmark,
-    "digits_network": digits_network_benchmark,
-    "digits_network_autograd": digits_autograd_benchmark,
+    **{row[0]: partial(on_digits, *row) for row in DIGITS},
     "population": population_benchmark,
     **{f"optimizer_{name}": partial(rule_benchmark, name) for name in PAIRS},
 }
