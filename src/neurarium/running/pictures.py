@@ -118,6 +118,40 @@ def sheet(images: Tensor, *, columns: int | None = None, titles: Sequence[str] =
     return figure
 
 
+def mosaic(images: Tensor, *, columns: int | None = None, scale: float = 0.5) -> Figure:
+    """Images from 0 to 1 side by side on one canvas, as they are: for hundreds, and to compare their greys.
+
+    Args:
+        images: (N, C, H, W) with C 1 or 3.
+        columns: images a row; the squarest canvas if not given.
+        scale: size of an image in inches.
+    """
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    rows = -(-len(images) // columns)
+    figure, [ax] = panels(width=scale * columns, height=scale * rows)
+    canvas = tiled(images, columns=columns).permute(1, 2, 0).squeeze(-1).numpy()
+    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.axis("off")
+    return figure
+
+
+def tiled(images: Tensor, *, columns: int, gap: int = 1) -> Tensor:
+    """Images (N, C, H, W) from 0 to 1 as one (C, rows, columns), with a light gap between.
+
+    >>> tiled(torch.zeros(3, 1, 4, 4), columns=2).shape
+    torch.Size([1, 9, 9])
+    """
+    images = images.detach().float().cpu().clamp(0, 1)
+    require(images.ndim == 4 and images.shape[1] in (1, 3), f"images of shape {tuple(images.shape)} cannot be drawn")
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    canvas = torch.ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    for place, image in enumerate(images):
+        top, left = place // columns * (height + gap), place % columns * (width + gap)
+        canvas[:, top : top + height, left : left + width] = image
+    return canvas
+
+
 def _stretched(image: Tensor) -> np.ndarray:
     low, high = image.min(), image.max()
     image = (image - low) / torch.clamp(high - low, min=1e-12)
