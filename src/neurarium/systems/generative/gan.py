@@ -17,7 +17,6 @@ Shapes: B batch, N generated samples, Z noise, F features of a sample.
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -29,6 +28,7 @@ from torch.optim import Adam
 from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
 from neurarium.parts.bundles import check_batch
+from neurarium.parts.dense import dense
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, set_rate
 from neurarium.parts.schedules import Schedule, constant
@@ -99,20 +99,6 @@ class Discriminator(nn.Module):
                 f"samples are {tuple(samples.shape[1:])}, but this discriminator was built for ({self.features},)"
             )
         return self.layers(samples).squeeze(1)
-
-
-def dense(sizes: tuple[int, ...], activation: Callable[[], nn.Module]) -> nn.Sequential:
-    """Dense layers with an activation between every two.
-
-    Raises:
-        InvalidValue: a size below 1.
-
-    >>> [type(layer).__name__ for layer in dense((2, 8, 1), nn.ReLU)]
-    ['Linear', 'ReLU', 'Linear']
-    """
-    require(min(sizes) >= 1, f"the layers have sizes {list(sizes)}, but each must be at least 1")
-    layers = [layer for before, after in pairwise(sizes) for layer in (nn.Linear(before, after), activation())]
-    return nn.Sequential(*layers[:-1])
 
 
 def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " N"]) -> Float[Tensor, ""]:
