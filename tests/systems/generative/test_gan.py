@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from neurarium.errors import InvalidValue
 from neurarium.parts.bundles import Labelled
+from neurarium.parts.dense import dense
 from neurarium.parts.schedules import cosine
 from neurarium.running.catalogue import find
 from neurarium.running.loop import Fit
@@ -29,7 +30,6 @@ from neurarium.systems.generative.gan import (
     Generator,
     Outputs,
     adam,
-    dense,
     discriminator_loss,
     minimax,
     non_saturating,
