@@ -30,6 +30,10 @@ USAGE = """usage: neurarium COMMAND ...
   reproduce [NAME ...]     run recipes at their default budget over seeds; writes results/
   check MODULE             hold the recipes of a module of your own to the house's contract
   predict RUN IMAGE ...    a trained classifier names the classes of new images
+  sample RUN               a trained generative model makes something new
+  translate RUN TEXT ...   a trained translator translates
+  neighbours RUN WORD      the words nearest to a word
+  analogy RUN A B C        A is to B as C is to what?
   export RUN               take the weights away: safetensors, torch or onnx
 
 Begin with: neurarium train lenet
@@ -193,6 +197,8 @@ def use(name: str) -> Callable[[list[str]], int]:
     return command
 
 
+USES = ("predict", "sample", "translate", "neighbours", "analogy")
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_command,
     "show": show_command,
@@ -200,7 +206,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume_command,
     "reproduce": reproduce_command,
     "check": check_command,
-    "predict": use("predict"),
+    **{name: use(name) for name in USES},
     "export": export_command,
 }
 

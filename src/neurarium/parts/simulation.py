@@ -11,7 +11,7 @@ Shapes: B batch, T time steps, K steps kept. Units: s.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -148,6 +148,7 @@ Derivative = Callable[[StateT, InputT], StateT]
 """dy/dt at a state under an input, of the same form as the state: a tensor or a (named) tuple of tensors."""
 
 
+@runtime_checkable
 class Integrator(Protocol):
     """Makes the step of a state from its derivative."""
 

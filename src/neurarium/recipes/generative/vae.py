@@ -20,6 +20,7 @@ JUDGED = 500  # unseen pictures whose likelihood is estimated
 DRAWS = 200  # for each of them
 ROWS, COLUMNS = 8, 12  # of the sheets
 REACH = 2.5  # how far a traversal goes, in deviations of the prior
+MARKERS = "ox^s"  # of classes, when there are more than colours
 EPOCHS = 30
 FEWEST = 6000  # updates
 
@@ -143,7 +144,8 @@ def draw_codes(
     figure, [ax] = panels(width=5.6, height=5.0)
     for label, name in enumerate(names):
         mine = labels.cpu() == label
-        ax.plot(means[mine, x], means[mine, y], ".", color=COLOURS[label % len(COLOURS)], label=name, markersize=5)
+        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
+        ax.plot(means[mine, x], means[mine, y], marker, color=colour, label=name, markersize=4)
     ax.set(xlabel=f"number {x} of the code", ylabel=f"number {y}", title="codes of unseen pictures")
     ax.legend(fontsize=7, markerscale=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
