@@ -150,8 +150,11 @@ def check_refuses(bench: Bench) -> None:
         batch = next(fit.stream)
         start = copy_state(fit.learner.state_dict())
         for name, spoil in SPOILERS.items():
-            fit.learner.load_state_dict(start)
-            must_refuse(fit, name, spoil(batch))
+            spoiled = spoil(batch)
+            # Whole numbers cannot be NaN: there is nothing to refuse then.
+            if difference(list(batch), list(spoiled)) is not None:
+                fit.learner.load_state_dict(start)
+                must_refuse(fit, name, spoiled)
 
     probe(bench, look)
 

@@ -60,7 +60,7 @@ def reproduce(
     entries = list(catalogue().values()) if every else [find(name) for name in names]
     fine = True
     with _pool(jobs) as pool:
-        waiting = [(entry, _submit(pool, entry, range(seeds or promised_seeds(entry)), jobs)) for entry in entries]
+        waiting = [(entry, _submit(pool, entry, seeds, jobs)) for entry in entries]
         for entry, runs in waiting:
             measured = _gather(entry, runs, console)
             with disk_errors_told(results):
@@ -71,9 +71,10 @@ def reproduce(
     return 0 if fine else 1
 
 
-def promised_seeds(entry: Entry) -> int:
-    """How many seeds a recipe's promises are made for."""
-    return max((expect.seeds for expect in entry.expects), default=Expect.seeds)
+def promised_seeds(entry: Entry, given: Mapping[str, Any] | None = None) -> int:
+    """How many seeds a recipe's promises are made for: those with these options, or all of them."""
+    mine = (expect.seeds for expect in entry.expects if given is None or expect.given == given)
+    return max(mine, default=Expect.seeds)
 
 
 def variants(recipe: Recipe, entry: Entry) -> list[Asked]:
@@ -110,12 +111,14 @@ def _pool(jobs: int) -> Executor:
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
 
 
-def _submit(pool: Executor, entry: Entry, seeds: Sequence[int], jobs: int) -> Runs:
+def _submit(pool: Executor, entry: Entry, seeds: int | None, jobs: int) -> Runs:
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    asked = variants(entry.load(), entry)
-    return [
-        (one, [pool.submit(_run_one, entry.name, dict(one.given), seed, threads) for seed in seeds]) for one in asked
-    ]
+
+    def submit(one: Asked) -> list["Future[dict[str, Any]]"]:
+        count = seeds or promised_seeds(entry, None if one.control else one.given)
+        return [pool.submit(_run_one, entry.name, dict(one.given), seed, threads) for seed in range(count)]
+
+    return [(one, submit(one)) for one in variants(entry.load(), entry)]
 
 
 def _run_one(name: str, options: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
