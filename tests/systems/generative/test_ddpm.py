@@ -15,9 +15,11 @@ def learner(*, classes: int = 3, target: Target = "noise", untold: float = 0.1) 
     torch.manual_seed(0)
     network = Denoiser(shape=SHAPE, classes=classes, width=8, factors=(1, 2))
     made = Denoise(network, Diffusion(linear_betas(12), target=target), untold=untold)
-    # The last layer begins at 0; only one that says something can be told apart from another.
-    for net in (made.network, made.averaged.mean):
-        torch.nn.init.normal_(net.net.head.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    # Last layers begin at 0; only a network that says something of what it is told can be told from another.
+    chance = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for mine, mean in zip(made.network.parameters(), made.averaged.mean.parameters(), strict=True):
+            mean.copy_(mine.normal_(std=0.1, generator=chance))
     return made
 
 
