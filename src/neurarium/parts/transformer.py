@@ -131,6 +131,7 @@ class Block(nn.Module):
         seen: Bool[Tensor, "B T"] | None = None,
         causal: bool = False,
         memory_seen: Bool[Tensor, "B S"] | None = None,
+        mask: Bool[Tensor, "#B T T"] | None = None,
         asked: slice = EVERY,
     ) -> Float[Tensor, "B asked D"]:
         """The tokens after the block.
@@ -141,10 +142,11 @@ class Block(nn.Module):
             seen: True for each token that is no padding.
             causal: no token sees those after it.
             memory_seen: the same as `seen`, for the memory.
+            mask: any further restriction, True where a token may look at another.
             asked: the tokens wanted; the others are only looked at. With `causal` they must be the last.
         """
         ready = self._before(self.attention_norm, tokens)
-        found = self.attention(ready[:, asked], ready, seen=seen, causal=causal)
+        found = self.attention(ready[:, asked], ready, seen=seen, causal=causal, mask=mask)
         return self._rest(self._after(self.attention_norm, tokens[:, asked], found), memory, memory_seen)
 
     def look(
@@ -155,10 +157,11 @@ class Block(nn.Module):
         seen: Bool[Tensor, "B T"] | None = None,
         causal: bool = False,
         memory_seen: Bool[Tensor, "B S"] | None = None,
+        mask: Bool[Tensor, "#B T T"] | None = None,
     ) -> Looked:
         """The same as `forward`, and with it the weights with which the tokens looked at each other."""
         ready = self._before(self.attention_norm, tokens)
-        found, weights = self.attention.look(ready, seen=seen, causal=causal)
+        found, weights = self.attention.look(ready, seen=seen, causal=causal, mask=mask)
         return Looked(self._rest(self._after(self.attention_norm, tokens, found), memory, memory_seen), weights)
 
     def step(

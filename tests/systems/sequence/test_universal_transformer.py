@@ -14,7 +14,7 @@ from neurarium.errors import InvalidValue
 from neurarium.parts.bundles import Sequences
 from neurarium.parts.positions import sinusoids
 from neurarium.parts.transformer import Block
-from neurarium.systems.sequence.universal_transformer import EPSILON, Nearby, Ponder, UniversalTransformer, growth, halt
+from neurarium.systems.sequence.universal_transformer import EPSILON, Ponder, UniversalTransformer, growth, halt
 
 B, T, I, D, LIMIT = 3, 6, 2, 8, 5  # noqa: E741 - the shape letters
 
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InvalidValue, match="outputs is 0; a universal transformer needs at least 1"):
         net(outputs=0)
     with pytest.raises(InvalidValue, match="reach is 0; a place must see at least 1 beside it"):
-        Nearby(net().block.attention, reach=0)
+        net(reach=0)
     with pytest.raises(InvalidValue, match="price is -1; a step costs 0 or more"):
         Ponder(net(), price=-1)
     with pytest.raises(InvalidValue, match="all places are equally difficult"):

@@ -18,7 +18,6 @@ Shapes: B batch, T time steps, K steps of a block, N neurons. Units: s outside; 
 """
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 
 from neurarium.errors import InvalidValue, require
 from neurarium.parts.blocks import Blocks
-from neurarium.parts.simulation import relaxed, runge_kutta, steps_in
+from neurarium.parts.simulation import check_current, relaxed, runge_kutta, steps_in
 
 CAPACITANCE = 1.0  # µF/cm², Hodgkin & Huxley 1952, table 3, as are the next six
 SODIUM, POTASSIUM, LEAK = 120.0, 36.0, 0.3  # mS/cm², largest conductances
@@ -249,7 +248,7 @@ class HodgkinHuxley(nn.Module):
             NotFinite: the voltage left the numbers; a very strong current needs smaller steps.
         """
         state = self.rest(current) if state is None else state
-        self._check(current, state)
+        check_current(current, state.voltage, neurons=self.neurons)
         done = self.recording.simulate(state, current, keep=True, dt=self.dt)
         spikes, *states = done.kept["shown"].unbind(-1)
         return Recording(spikes, State(*states), done.state)
@@ -276,7 +275,7 @@ class HodgkinHuxley(nn.Module):
         zeros = torch.zeros_like(current)
         start = Tally(self.rest(current), zeros - still, zeros, zeros, zeros)
         held = current.unsqueeze(1).expand(-1, steps, -1)
-        self._check(held, start.state)
+        check_current(held, start.state.voltage, neurons=self.neurons)
         tally = self.counting.simulate(start, held, dt=self.dt).state
         between = (tally.last - tally.first) * self.dt
         return Firing(tally.spikes, torch.where(tally.spikes > 1, (tally.spikes - 1) / between, 0))
@@ -314,16 +313,3 @@ class HodgkinHuxley(nn.Module):
         first = torch.where(counts & (tally.spikes == 0), moment, tally.first)
         last = torch.where(counts, moment, tally.last)
         return spikes, Tally(state, steps, tally.spikes + counts.to(steps.dtype), first, last)
-
-    def _check(self, current: Tensor, state: State) -> None:
-        shape, wanted = tuple(current.shape), (current.shape[0], self.neurons)
-        if shape[-1] != self.neurons:
-            raise InvalidValue(f"the current is {shape}, but its last dimension must be the {self.neurons} neurons")
-        if state.voltage.shape != wanted:
-            at = tuple(state.voltage.shape)
-            raise InvalidValue(f"the state is {at}, but this current needs {wanted}; see rest()")
-        require(current.numel() > 0, f"the current is {shape}: empty; give at least one step of one example")
-        low, high = torch.aminmax(current)
-        require(
-            isfinite(low) and isfinite(high), "the current is NaN or infinite somewhere; every value must be finite"
-        )

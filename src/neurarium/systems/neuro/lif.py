@@ -20,7 +20,7 @@ Shapes: B batch, T time steps, N neurons. Units: s, Hz; voltage and current with
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, isfinite
+from math import exp
 from typing import Literal, NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurarium.errors import InvalidValue, require
+from neurarium.parts.simulation import check_current
 from neurarium.parts.tuning import TAU_MEMBRANE, TAU_REFRACTORY, check_times
 
 DT = 0.001  # s, one step
@@ -169,7 +170,7 @@ class LIF(nn.Module):
             InvalidValue: the current is empty, not finite, or of another number of neurons.
         """
         state = self.rest(current) if state is None else state
-        self._check(current, state)
+        check_current(current, state.voltage, neurons=self.neurons)
         rule, factors = STEPS[self.method], self.factors(current)
         for now in current.unbind(1):
             stepped = rule(state, now, factors)
@@ -183,7 +184,7 @@ class LIF(nn.Module):
         Raises:
             InvalidValue: the current is empty, not finite, or not of the state's shape.
         """
-        self._check(current, state)
+        check_current(current, state.voltage, neurons=self.neurons)
         return STEPS[self.method](state, current, self.factors(current))
 
     def rest(self, current: Float[Tensor, "B ..."]) -> State:
@@ -201,21 +202,6 @@ class LIF(nn.Module):
         """How long before the end of a step a neuron that fired in it did so, in s."""
         # τref − r, with r = τm ln hold of the refractory period left
         return self.tau_refractory - self.tau_membrane * hold.log()
-
-    def _check(self, current: Tensor, state: State) -> None:
-        shape, wanted = tuple(current.shape), (len(current), self.neurons)
-        if shape[-1] != self.neurons:
-            raise InvalidValue(f"the current is {shape}, but its last dimension must be the {self.neurons} neurons")
-        if state.voltage.shape != wanted:
-            raise InvalidValue(
-                f"the state is {tuple(state.voltage.shape)}, but this current needs {wanted}; see rest()"
-            )
-        require(current.numel() > 0, f"the current is {shape}: empty; give at least one step of one example")
-        # The extremes are infinite or NaN if anything is, and 40 times as fast to find as by isfinite().all().
-        low, high = torch.aminmax(current)
-        require(
-            isfinite(low) and isfinite(high), "the current is NaN or infinite somewhere; every value must be finite"
-        )
 
 
 def exact_step(state: State, current: Float[Tensor, "B N"], factors: Factors) -> Stepped:

@@ -23,7 +23,6 @@ from torch import Tensor, nn, relu
 from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
 from neurarium.learners.sequence import bit_losses, bits_right, check_sequences
-from neurarium.parts.attention import Memory, MultiHeadAttention
 from neurarium.parts.bundles import Sequences
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, adam, set_rate
@@ -70,40 +69,16 @@ def halt(left: Float[Tensor, "B T"], chance: Float[Tensor, "B T"], *, last: bool
     return Halted(weight, left - weight, halts)
 
 
-class Nearby(nn.Module):
-    """Attention that reaches no further than some places.
+def nearby(places: int, *, reach: int, device: torch.device | None = None) -> Bool[Tensor, "T T"]:
+    """True where one place is no further from another than some places.
 
-    Args:
-        attention: of any reach.
-        reach: places that are seen on each side.
-
-    Raises:
-        InvalidValue: a reach below 1.
-
-    >>> nearby = Nearby(MultiHeadAttention(width=4, heads=1), reach=1)
-    >>> tokens = torch.rand(1, 6, 4)
-    >>> other = torch.cat([torch.rand(1, 4, 4), tokens[:, 4:]], dim=1)
-    >>> torch.equal(nearby(tokens)[:, 5], nearby(other)[:, 5])
-    True
+    >>> nearby(3, reach=1).int()
+    tensor([[1, 1, 0],
+            [1, 1, 1],
+            [0, 1, 1]], dtype=torch.int32)
     """
-
-    def __init__(self, attention: MultiHeadAttention, *, reach: int) -> None:
-        super().__init__()
-        require(reach >= 1, f"reach is {reach}; a place must see at least 1 beside it")
-        self.attention, self.reach = attention, reach
-
-    def forward(
-        self,
-        queries: Float[Tensor, "B T D"],
-        memory: Float[Tensor, "B T D"] | Memory | None = None,
-        *,
-        seen: Bool[Tensor, "B T"] | None = None,
-        causal: bool = False,
-    ) -> Float[Tensor, "B T D"]:
-        """What the heads found nearby."""
-        place = torch.arange(queries.shape[1], device=queries.device)
-        near = (place.unsqueeze(1) - place).abs() <= self.reach
-        return self.attention(queries, memory, seen=seen, causal=causal, mask=near.unsqueeze(0))
+    place = torch.arange(places, device=device)
+    return (place.unsqueeze(1) - place).abs() <= reach
 
 
 class UniversalTransformer(nn.Module):
@@ -149,11 +124,11 @@ class UniversalTransformer(nn.Module):
         super().__init__()
         for name, value in {"inputs": inputs, "outputs": outputs, "limit": limit}.items():
             require(value >= 1, f"{name} is {value}; a universal transformer needs at least 1")
+        require(reach is None or reach >= 1, f"reach is {reach}; a place must see at least 1 beside it")
         self.inputs, self.limit, self.causal, self.coordinates = inputs, limit, causal, coordinates
+        self.reach = reach
         self.embedding = nn.Linear(inputs, width)
         self.block = Block(width=width, heads=heads, hidden=hidden, activation=relu, norm=norm)
-        if reach is not None:
-            self.block.attention = Nearby(self.block.attention, reach=reach)  # type: ignore[assignment] # called alike
         self.halting = nn.Linear(width, 1) if adaptive else None
         self.readout = nn.Linear(width, outputs)
 
@@ -183,7 +158,8 @@ class UniversalTransformer(nn.Module):
         if inputs.ndim != 3 or inputs.shape[2] != self.inputs:
             wanted = f"(B, T, {self.inputs})"
             raise InvalidValue(f"the inputs are {tuple(inputs.shape)}, but this network was built for {wanted}")
-        state = self.embedding(inputs)
+        state, places = self.embedding(inputs), inputs.shape[1]
+        near = None if self.reach is None else nearby(places, reach=self.reach, device=inputs.device).unsqueeze(0)
         mean, left = torch.zeros_like(state), torch.ones_like(state[..., 0])
         steps, remainder, weights = torch.zeros_like(left), torch.zeros_like(left), []
         for step in range(limit):
@@ -191,7 +167,7 @@ class UniversalTransformer(nn.Module):
             if not torch.compiler.is_compiling() and not bool(running.any()):
                 break  # a program that is exported takes all steps, to the same end
             # H^t = Block(H^{t−1} + P^t); what has halted is copied
-            now = self.block(state + self._where(state, step), causal=self.causal)
+            now = self.block(state + self._where(state, step), causal=self.causal, mask=near)
             state = torch.where(running.unsqueeze(2), now, state)
             weight, left, halts = halt(left, self._chance(state), last=step == limit - 1)
             # y = Σ_n p_n H^n
