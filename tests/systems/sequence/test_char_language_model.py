@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
 def test_the_kernel_of_bfloat16_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     net, read, found = network("transformer").float(), tokens(), []
     for short in (0, WINDOW):
-        monkeypatch.setattr("neurarium.systems.sequence.char_language_model.SHORT", short)
+        monkeypatch.setattr("neurarium.parts.attention.SHORT", short)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(read)
         found.append((logits.float(), torch.autograd.grad(logits.float().sin().mean(), net.embedding.weight)[0]))

@@ -17,13 +17,11 @@ Shapes: B texts, T places, S places read before, K known characters, D width, H 
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from neurarium.errors import require
 from neurarium.parts.attention import Memory
@@ -32,7 +30,6 @@ from neurarium.parts.positions import Positions
 from neurarium.parts.recurrence import Cell
 from neurarium.parts.transformer import Block
 
-SHORT = 256  # places of a window whose attention weights are worth holding all at once
 READOUT_SCALE = 0.02  # of the readout's first weights: all characters nearly equally likely, the first loss ln K
 
 
@@ -155,9 +152,8 @@ class TransformerText(nn.Module):
     def forward(self, tokens: Int64[Tensor, "B T"]) -> Float[Tensor, "B T K"]:
         """The logits of what comes after each character."""
         hidden = self.positions(self.embedding(tokens))
-        with attention_kernel(tokens):
-            for block in self._blocks():
-                hidden = block(hidden, causal=True)
+        for block in self._blocks():
+            hidden = block(hidden, causal=True)
         return self.readout(self.norm(hidden))
 
     def begin(self, count: int) -> Past:
@@ -190,16 +186,6 @@ class TransformerText(nn.Module):
 
     def _blocks(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]
-
-
-def attention_kernel(tokens: Int64[Tensor, "B T"]) -> AbstractContextManager[Any]:
-    """The context in which attention is computed soonest; its result is the same in any.
-
-    PyTorch's own choice for a CPU holds few weights at once, but goes back slowly in bfloat16: over short windows,
-    plain products train the whole network 1.3 times as fast.
-    """
-    short = tokens.device.type == "cpu" and tokens.shape[1] <= SHORT
-    return sdpa_kernel(SDPBackend.MATH) if short and torch.is_autocast_enabled("cpu") else nullcontext()
 
 
 def readout(width: int, symbols: int) -> nn.Linear:
