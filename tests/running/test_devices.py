@@ -7,6 +7,7 @@ from torch import nn
 
 from neurarium.errors import InvalidValue
 from neurarium.learners.classify import Classify
+from neurarium.parts.transformer import Block
 from neurarium.running.devices import autocast, choose_device, choose_precision, computes_in_bfloat16, settle
 from neurarium.running.seeds import generator, random_state, restore_random_state, seed_everything
 
@@ -34,6 +35,8 @@ def test_auto_precision_needs_processor_and_network_to_gain(monkeypatch: pytest.
         (True, wide(), torch.bfloat16),
         (False, wide(), torch.float32),
         (True, Classify(nn.Linear(2, 2)), torch.float32),
+        (True, Classify(Block(width=64, heads=4)), torch.bfloat16),
+        (True, Classify(Block(width=16, heads=4)), torch.float32),
     ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
         assert computes_in_bfloat16(CPU) is has

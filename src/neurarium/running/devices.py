@@ -12,11 +12,13 @@ from torch import nn
 
 from neurarium.errors import InvalidValue
 from neurarium.learners.learner import Learner
+from neurarium.parts.attention import MultiHeadAttention
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "auto"]
 
 WORTH_IT = 16  # channels: convolutions narrower than this lose more to conversion than bfloat16 saves
+WIDE_ATTENTION = 64  # numbers a token: the same for attention and the dense layers beside it
 
 
 def choose_device(name: DeviceName) -> torch.device:
@@ -36,10 +38,10 @@ def choose_precision(precision: Precision, learner: Learner[Any], device: torch.
     """The type that products are taken in.
 
     `auto` means bfloat16 where the processor computes in it and the networks have something to gain (wide
-    convolutions, or any network on CUDA), float32 elsewhere.
+    convolutions or attention, or any network on CUDA), float32 elsewhere.
     """
     if precision == "auto":
-        gains = device.type == "cuda" or any(map(_has_wide_convolution, learner.modules().values()))
+        gains = device.type == "cuda" or any(map(_gains, learner.modules().values()))
         precision = "bfloat16" if gains and computes_in_bfloat16(device) else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
@@ -97,5 +99,9 @@ def keep_freed_memory() -> None:
     libc.mallopt(top_pad, 1 << 26)
 
 
-def _has_wide_convolution(module: nn.Module) -> bool:
-    return any(isinstance(part, nn.Conv2d) and part.out_channels >= WORTH_IT for part in module.modules())
+def _gains(module: nn.Module) -> bool:
+    return any(
+        (isinstance(part, nn.Conv2d) and part.out_channels >= WORTH_IT)
+        or (isinstance(part, MultiHeadAttention) and part.width >= WIDE_ATTENTION)
+        for part in module.modules()
+    )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from neurarium.errors import InvalidValue
+from neurarium.parts.adversarial import Outputs, adam, discriminator_loss, minimax, non_saturating
 from neurarium.parts.bundles import Labelled
 from neurarium.parts.dense import dense
 from neurarium.parts.schedules import cosine
@@ -24,16 +25,7 @@ from neurarium.running.loop import Fit
 from neurarium.running.pictures import panels
 from neurarium.running.settings import Settings
 from neurarium.running.train import train
-from neurarium.systems.generative.gan import (
-    Adversarial,
-    Discriminator,
-    Generator,
-    Outputs,
-    adam,
-    discriminator_loss,
-    minimax,
-    non_saturating,
-)
+from neurarium.systems.generative.gan import Adversarial, Discriminator, Generator
 
 COUNTS = arrays("int64", 12, elements=st.integers(1, 30))
 SMALL = (16, 16)

@@ -1,6 +1,5 @@
 """A generative adversarial network on a ring of Gaussians, where forgetting a mode shows."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,16 +9,16 @@ from matplotlib.patches import Circle
 from torch import Tensor
 
 from neurarium.data.mixtures import GOOD_WITHIN, Mixture, ring
+from neurarium.parts.adversarial import LOSSES
 from neurarium.parts.schedules import cosine
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
-from neurarium.systems.generative.gan import Adversarial, Discriminator, Generator, minimax, non_saturating
+from neurarium.systems.generative.gan import Adversarial, Discriminator, Generator
 
 JUDGED = 10_000  # generated samples that the measures are taken on
 DRAWN = 2_000  # samples in a picture
 FINE = 80  # places a side at which the discriminator's output is drawn
-LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"non_saturating": non_saturating, "minimax": minimax}
 
 
 @recipe(
@@ -70,11 +69,7 @@ def gan(
     def draw(step: int) -> None:
         outputs = learner.outputs(real, fixed)
         if outputs.won:
-            run.say(
-                f"warning: at step {step} the discriminator has won (its mean output is {outputs.real:.3f} on real, "
-                f"{outputs.fake:.3f} on generated samples); the minimax loss is flat there: "
-                "try --loss non_saturating or a smaller --lr"
-            )
+            run.say(outputs.warning(step))
         run.picture("samples", draw_frame(learner, mixture, real, fixed, title=f"step {step}"), step=step)
 
     draw(0)

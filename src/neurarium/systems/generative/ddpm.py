@@ -25,6 +25,7 @@ from neurarium.learners.learner import Learner, Measures
 from neurarium.parts.averaged import Averaged
 from neurarium.parts.bundles import Labelled, check_batch
 from neurarium.parts.diffusion import Diffusion, Told, guided
+from neurarium.parts.labels import check_labels
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, adam, set_rate
 from neurarium.parts.positions import sinusoids
@@ -247,15 +248,3 @@ class Denoise(Learner[Labelled]):
         """A mixture, its step and its label."""
         step = torch.zeros(len(batch.labels), dtype=torch.int64, device=batch.labels.device)
         return {"network": (batch.inputs, step, batch.labels) if self.network.classes else (batch.inputs, step)}
-
-
-def check_labels(labels: Int64[Tensor, " B"], classes: int) -> None:
-    """Refuse labels outside the classes, where there are any.
-
-    Raises:
-        InvalidValue: names the first.
-    """
-    if classes and len(labels):
-        wrong = labels[(labels < 0) | (labels >= classes)]
-        if len(wrong):
-            raise InvalidValue(f"label {int(wrong[0])} is none of the {classes} classes, 0 to {classes - 1}")

@@ -16,18 +16,16 @@ Shapes: B batch, N generated samples, Z noise, F features of a sample.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import softplus
-from torch.optim import Adam
 
 from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
+from neurarium.parts.adversarial import Outputs, adam, detect, forge, non_saturating
 from neurarium.parts.bundles import check_batch
+from neurarium.parts.critics import leaky
 from neurarium.parts.dense import dense
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, set_rate
@@ -35,10 +33,6 @@ from neurarium.parts.schedules import Schedule, constant
 
 NOISE = 2  # Z: as many as the plane has dimensions
 HIDDEN = (128, 128)  # units, the generator's in Metz et al. 2017, Unrolled generative adversarial networks, appendix A
-LEAK = 0.2  # slope of the discriminator's rectifier below 0, Radford, Metz & Chintala 2016, §4
-WON = 0.95  # mean output from which on the discriminator counts as the winner, and 1 − WON on generated samples
-
-adam: MakeOptimizer = partial(Adam, betas=(0.5, 0.999), fused=True)  # Radford, Metz & Chintala 2016, §4
 
 
 class Generator(nn.Module):
@@ -90,7 +84,7 @@ class Discriminator(nn.Module):
     def __init__(self, *, features: int = 2, hidden: tuple[int, ...] = HIDDEN) -> None:
         super().__init__()
         self.features = features
-        self.layers = dense((features, *hidden, 1), partial(nn.LeakyReLU, LEAK))
+        self.layers = dense((features, *hidden, 1), leaky)
 
     def forward(self, samples: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """One logit for each sample."""
@@ -99,52 +93,6 @@ class Discriminator(nn.Module):
                 f"samples are {tuple(samples.shape[1:])}, but this discriminator was built for ({self.features},)"
             )
         return self.layers(samples).squeeze(1)
-
-
-def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " N"]) -> Float[Tensor, ""]:
-    """What the discriminator minimises, from its logits: −V(D, G) of eq. 1.
-
-    >>> discriminator_loss(torch.zeros(4), torch.zeros(4)).item()  # log 4: it can tell nothing
-    1.3862943649291992
-    """
-    # −V = −E log D(x) − E log(1 − D(G(z))), with log σ(a) = −softplus(−a) and log(1 − σ(a)) = −softplus(a)
-    return softplus(-real).mean() + softplus(fake).mean()
-
-
-def minimax(fake: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-    """The generator's loss of eq. 1, from the discriminator's logits; it goes flat where the discriminator is sure.
-
-    >>> minimax(torch.zeros(4)).item()
-    -0.6931471824645996
-    """
-    # V = E log(1 − D(G(z))) + const, whose slope by the logit a is −σ(a) = −D
-    return -softplus(fake).mean()
-
-
-def non_saturating(fake: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-    """The generator's loss of §3, from the discriminator's logits; it is steepest where the discriminator is sure.
-
-    >>> non_saturating(torch.zeros(4)).item()
-    0.6931471824645996
-    """
-    # −E log D(G(z)), whose slope by the logit a is −(1 − D)
-    return softplus(-fake).mean()
-
-
-class Outputs(NamedTuple):
-    """The discriminator's mean output D on real and on generated samples; 1/2 on both is a draw.
-
-    >>> Outputs(real=0.99, fake=0.01).won, Outputs(real=0.6, fake=0.4).won
-    (True, False)
-    """
-
-    real: float
-    fake: float
-
-    @property
-    def won(self) -> bool:
-        """Whether the discriminator tells nearly everything apart."""
-        return self.real > WON and self.fake < 1 - WON
 
 
 class Adversarial(Learner[tuple[Tensor, ...]]):
@@ -209,21 +157,13 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
                 f"real samples are {tuple(real.shape[1:])}, but generated ones {tuple(fake.shape[1:])}; build the "
                 "generator and the discriminator for the data"
             )
-        self.discriminator_optimizer.zero_grad()
         on_real, on_fake = self.discriminator(torch.cat([real, fake])).float().chunk(2)
-        loss = discriminator_loss(on_real, on_fake)
-        loss.backward()
-        self.discriminator_optimizer.step()
-        outputs = torch.sigmoid(torch.stack([on_real.detach(), on_fake.detach()])).mean(dim=1)
-        return {"discriminator_loss": loss.detach(), "real_output": outputs[0], "fake_output": outputs[1]}
+        return detect(self.discriminator_optimizer, on_real, on_fake)
 
     def generate(self, count: int) -> Measures:
         """The generator's turn: new samples, judged by the discriminator as it now is."""
-        self.generator_optimizer.zero_grad()
         loss = self.generator_loss(self.discriminator(self.generator(self.generator.draw(count))).float())
-        # The way leads through the discriminator, but its parameters must get no gradient from here.
-        loss.backward(inputs=list(self.generator.parameters()))
-        self.generator_optimizer.step()
+        forge(self.generator_optimizer, self.generator, loss)
         return {"generator_loss": loss.detach()}
 
     def sample(self, count: int) -> Tensor:
