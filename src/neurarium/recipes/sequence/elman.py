@@ -1,5 +1,6 @@
 """The Elman network on temporal XOR: prediction where prediction is possible."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -68,19 +69,44 @@ def elman(
         curriculum: begin with one triple and grow to the whole length by half of the training.
         shuffle_targets: learn from the next bits of other sequences (the negative control).
     """
-    draw = partial(temporal_xor, length=length, device=run.device)
-    test = draw(run.generator("test"), count=TEST_SEQUENCES)
-    longer = temporal_xor(run.generator("longer"), count=TEST_SEQUENCES, length=LONGER * length, device=run.device)
     model = Elman(inputs=1, hidden=hidden, outputs=1)
-    learner = ThroughTime(
+    teach = partial(
+        ThroughTime,
         model,
-        measures={"accuracy": bits_right},
         targets=targets,
         truncate=truncate,
         curriculum=growing(start=TRIPLE - 1, by=TRIPLE) if curriculum else whole,
         lr=lr,
-        schedule=cosine,
     )
+    drawn = {"hidden": partial(draw_hidden, model)}
+    return keep_time(run, teach, drawn, length=length, steps=steps, batch=batch, shuffle_targets=shuffle_targets)
+
+
+def keep_time(
+    run: Run,
+    teach: Callable[..., ThroughTime],
+    drawn: Mapping[str, Callable[[Sequences], Figure]],
+    *,
+    length: int,
+    steps: int,
+    batch: int,
+    shuffle_targets: bool,
+) -> Result:
+    """Teach a network temporal XOR, draw its predictions (and what else is asked for), and measure it.
+
+    Args:
+        run: where.
+        teach: makes the learner from what is the same for every network.
+        drawn: pictures of the network's own, from the test, by name.
+        length: bits of a sequence.
+        steps: updates.
+        batch: sequences an update.
+        shuffle_targets: learn from the next bits of other sequences.
+    """
+    draw = partial(temporal_xor, length=length, device=run.device)
+    test = draw(run.generator("test"), count=TEST_SEQUENCES)
+    longer = temporal_xor(run.generator("longer"), count=TEST_SEQUENCES, length=LONGER * length, device=run.device)
+    learner = teach(measures={"accuracy": bits_right}, schedule=cosine)
     stream = Endless(partial(draw, count=batch, shuffle_targets=shuffle_targets), run.generator("train"))
 
     def evaluate() -> dict[str, float]:
@@ -90,7 +116,8 @@ def elman(
     run.fit(learner, stream, steps=steps, evaluate=evaluate)
     run.picture("saw_tooth", draw_saw_tooth(learner, test))
     run.picture("predictions", draw_predictions(learner, test))
-    run.picture("hidden", draw_hidden(model, test))
+    for name, own in drawn.items():
+        run.picture(name, own(test))
     return run.result(**evaluate(), longer_accuracy=learner.evaluate([longer])["accuracy"])
 
 

@@ -6,19 +6,10 @@ from typing import Literal
 import torch
 from matplotlib.figure import Figure
 
-from neurarium.data.sequences import TRIPLE, Endless, temporal_xor
-from neurarium.learners.sequence import ThroughTime, bits_right, growing, whole
+from neurarium.data.sequences import TRIPLE
+from neurarium.learners.sequence import ThroughTime, growing, whole
 from neurarium.parts.bundles import Sequences
-from neurarium.parts.schedules import cosine
-from neurarium.recipes.sequence.elman import (
-    DRAWN_BITS,
-    LONGER,
-    MAPPED,
-    STATES,
-    TEST_SEQUENCES,
-    draw_predictions,
-    draw_saw_tooth,
-)
+from neurarium.recipes.sequence.elman import DRAWN_BITS, MAPPED, STATES, keep_time
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
@@ -69,31 +60,18 @@ def jordan(
         curriculum: begin with two triples and grow to the whole length by half of the training.
         shuffle_targets: learn from the next bits of other sequences (the negative control).
     """
-    draw = partial(temporal_xor, length=length, device=run.device)
-    test = draw(run.generator("test"), count=TEST_SEQUENCES)
-    longer = temporal_xor(run.generator("longer"), count=TEST_SEQUENCES, length=LONGER * length, device=run.device)
     net = Jordan(inputs=1, hidden=hidden, outputs=1, free=free, decay=decay)
-    learner = ThroughTime(
+    teach = partial(
+        ThroughTime,
         net,
-        measures={"accuracy": bits_right},
         targets=targets,
         truncate=truncate,
         curriculum=growing(start=2 * TRIPLE - 1, by=TRIPLE) if curriculum else whole,
         clip=CLIP,
         lr=lr,
-        schedule=cosine,
     )
-    stream = Endless(partial(draw, count=batch, shuffle_targets=shuffle_targets), run.generator("train"))
-
-    def evaluate() -> dict[str, float]:
-        measured = learner.evaluate([test])
-        return {"test_loss": measured["loss"], "accuracy": measured["accuracy"]}
-
-    run.fit(learner, stream, steps=steps, evaluate=evaluate)
-    run.picture("saw_tooth", draw_saw_tooth(learner, test))
-    run.picture("predictions", draw_predictions(learner, test))
-    run.picture("said", draw_said(net, test))
-    return run.result(**evaluate(), longer_accuracy=learner.evaluate([longer])["accuracy"])
+    drawn = {"said": partial(draw_said, net)}
+    return keep_time(run, teach, drawn, length=length, steps=steps, batch=batch, shuffle_targets=shuffle_targets)
 
 
 def draw_said(net: Jordan, test: Sequences) -> Figure:
