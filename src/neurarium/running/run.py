@@ -70,7 +70,7 @@ class Run:
         self._before = 0.0  # seconds of fits done before this process
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
-        torch.use_deterministic_algorithms(True, warn_only=self.device.type != "cpu")
+        _settle_algorithms(self.device, compiled=self.settings.compile)
         # Filling every new tensor with NaN first would help to find reads of unset memory, and costs a third of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         ranks.join()
@@ -215,3 +215,12 @@ class Run:
         if not self.opened:
             raise Reached
         return fit.last
+
+
+def _settle_algorithms(device: torch.device, *, compiled: bool) -> None:
+    """Let PyTorch take algorithms that repeat bit for bit; where some have none (not on a CPU), it only warns."""
+    only_warns = device.type != "cpu"
+    if compiled:
+        torch.use_deterministic_algorithms(True, warn_only=only_warns)
+    else:  # the same without telling the compiler, the import of which takes a second
+        torch.set_deterministic_debug_mode("warn" if only_warns else "error")
