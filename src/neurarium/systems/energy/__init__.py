@@ -1,0 +1,1 @@
+"""Energy: networks that settle where an energy is low."""
