@@ -31,13 +31,13 @@ LARGE = 16  # pixels a side from which on the net has three stages
         Expect("copies", at_most=0.02),
     ],
     smoke=dict(steps=150, judge_steps=150, noise_steps=50, sample_steps=10, width=16, judged=100),
-    control=dict(lr=0.0),
+    control=dict(lr=0.0, steps=10),
 )
 def ddpm(
     run: Run,
     *,
     data: str = "digits",
-    steps: int = 6000,
+    steps: int = 2500,
     batch: int = 64,
     lr: float = 2e-3,
     noise_steps: int = 400,

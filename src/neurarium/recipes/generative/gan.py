@@ -1,4 +1,4 @@
-"""A generative adversarial network on a ring of Gaussians, where forgetting a mode shows."""
+"""A generative adversarial network on a ring of Gaussians, where forgetting a mode shows, and on images."""
 
 from typing import Literal
 
@@ -8,17 +8,35 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
 
+from neurarium.data.images import Images, load_images
 from neurarium.data.mixtures import GOOD_WITHIN, Mixture, ring
 from neurarium.parts.adversarial import LOSSES
+from neurarium.parts.likeness import class_entropy, confident
 from neurarium.parts.schedules import cosine
-from neurarium.running.pictures import COLOURS, panels
+from neurarium.recipes.generative.judging import Judge, taught_judge
+from neurarium.running.pictures import COLOURS, mosaic, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
-from neurarium.systems.generative.gan import Adversarial, Discriminator, Generator
+from neurarium.systems.generative.gan import (
+    IMAGE_NOISE,
+    NOISE,
+    Adversarial,
+    Discriminator,
+    Generator,
+    ImageDiscriminator,
+    ImageGenerator,
+)
 
 JUDGED = 10_000  # generated samples that the measures are taken on
 DRAWN = 2_000  # samples in a picture
 FINE = 80  # places a side at which the discriminator's output is drawn
+STEPS, IMAGE_STEPS = 15_000, 2_500
+BATCH, IMAGE_BATCH = 256, 64
+DECAY = 0.995  # of the averaged weights that images are drawn with
+IMAGES_JUDGED = 1_000
+WATCHED = 200  # images on which the players are watched
+CHUNK = 500  # images generated at a time
+ROWS, COLUMNS = 8, 12  # of the sheet
 
 
 @recipe(
@@ -29,11 +47,14 @@ FINE = 80  # places a side at which the discriminator's output is drawn
 def gan(
     run: Run,
     *,
+    data: str = "ring",
     loss: Literal["non_saturating", "minimax"] = "non_saturating",
-    steps: int = 15_000,
-    batch: int = 256,
+    steps: int | None = None,
+    batch: int | None = None,
     lr: float = 1e-3,
-    noise: int = 2,
+    noise: int | None = None,
+    width: int = 16,
+    judge_steps: int = 1500,
     gaussians: int = 8,
     radius: float = 2.0,
     deviation: float = 0.02,
@@ -45,17 +66,44 @@ def gan(
     is good within three deviations of its nearest centre; a Gaussian is found (a mode) if a quarter of its equal share
     of samples are good ones there. Watch the film: the same noise, moving as the game goes on.
 
+    Given images, they play on those, and a classifier that was taught on real ones alone judges what comes out: how sure
+    it is (confident), whether all classes come equally often (class_entropy), how far both sets lie from each other
+    (frechet; of real images frechet_floor), and whether they are the training images again (copies; of unseen real ones
+    0.01 would count).
+
     Args:
+        data: ring, or images: digits, mnist, fashion-mnist, cifar10, idx:DIR or folder:DIR (a folder a class).
         loss: what the generator minimises: non_saturating, −log D(G(z)), or minimax, log(1 − D(G(z))).
-        steps: turns of both players.
-        batch: real samples a turn, and as many generated ones.
-        lr: learning rate of both players at the start; it falls to 0 along a cosine (0: nothing is learned).
-        noise: how many normal numbers a sample is made from.
+        steps: turns of both players (default: 15,000 on the ring, 2,500 on images).
+        batch: real samples a turn, and as many generated ones (default: 256 points, 64 images).
+        lr: learning rate of both players at the start; on the ring it falls to 0 along a cosine (0: nothing is learned).
+        noise: how many normal numbers a sample is made from (default: 2 for a point, 32 for an image).
+        width: maps of an image's generator at full size, a multiple of 8; its critic has twice as many.
+        judge_steps: updates of the classifier that judges images.
         gaussians: how many there are on the ring.
         radius: of the ring.
         deviation: standard deviation of each Gaussian.
     """
-    mixture = ring(gaussians, radius=radius, deviation=deviation)
+    if data != "ring":
+        images = load_images(data, seed=run.seed, device=run.device)
+        run.note(data=images.name)
+        if images.note:
+            run.say(images.note)
+        judge = taught_judge(run, images, steps=judge_steps)
+        players = (
+            ImageGenerator(shape=images.shape, noise=IMAGE_NOISE if noise is None else noise, width=width),
+            ImageDiscriminator(shape=images.shape, width=2 * width),
+        )
+        learner = Adversarial(*players, generator_loss=LOSSES[loss], decay=DECAY, lr=lr).to(run.device)
+        return play_images(
+            run,
+            learner,
+            images,
+            judge,
+            steps=IMAGE_STEPS if steps is None else steps,
+            batch=IMAGE_BATCH if batch is None else batch,
+        )
+    mixture, noise = ring(gaussians, radius=radius, deviation=deviation), NOISE if noise is None else noise
     learner = Adversarial(
         Generator(noise=noise), Discriminator(), generator_loss=LOSSES[loss], lr=lr, schedule=cosine
     ).to(run.device)
@@ -73,12 +121,36 @@ def gan(
         run.picture("samples", draw_frame(learner, mixture, real, fixed, title=f"step {step}"), step=step)
 
     draw(0)
-    run.fit(
-        learner, mixture.batches(batch, seed=run.seed, device=run.device), steps=steps, evaluate=evaluate, draw=draw
-    )
+    stream = mixture.batches(BATCH if batch is None else batch, seed=run.seed, device=run.device)
+    run.fit(learner, stream, steps=STEPS if steps is None else steps, evaluate=evaluate, draw=draw)
     run.film("samples", milliseconds=500)
     run.picture("samples", draw_samples(learner, mixture, real, fixed))
     return run.result(**evaluate())
+
+
+def play_images(run: Run, learner: Adversarial, images: Images, judge: Judge, *, steps: int, batch: int) -> Result:
+    """Play on images, and judge what comes out."""
+    fixed = torch.randn(IMAGES_JUDGED, learner.generator.noise, generator=run.generator("fixed noise")).to(run.device)
+    real = next(images.train.chunks(WATCHED)).inputs
+
+    def samples() -> Tensor:
+        return torch.cat([learner.decode(part) for part in fixed.split(CHUNK)])
+
+    def evaluate() -> dict[str, float]:
+        probabilities = judge.classes(samples())
+        return {"confident": confident(probabilities), "class_entropy": class_entropy(probabilities)}
+
+    def draw(step: int) -> None:
+        outputs = learner.outputs(real, fixed[:WATCHED])
+        if outputs.won:
+            run.say(outputs.warning(step))
+        run.picture("samples", mosaic(learner.decode(fixed[: ROWS * COLUMNS]), columns=COLUMNS), step=step)
+
+    draw(0)
+    run.fit(learner, images.train.batches(batch, seed=run.seed), steps=steps, evaluate=evaluate, draw=draw)
+    run.film("samples", milliseconds=500)
+    run.picture("samples", mosaic(learner.decode(fixed[: ROWS * COLUMNS]), columns=COLUMNS))
+    return run.result(**judge.likeness(samples()))
 
 
 def draw_frame(learner: Adversarial, mixture: Mixture, real: Tensor, noise: Tensor, *, title: str) -> Figure:

@@ -10,9 +10,10 @@ eq. 1, algorithm 1 (one discriminator step a turn), proposition 1, theorem 1.
 Differs: Adam with β₁ = 1/2 instead of momentum, and a leaky discriminator instead of a maxout one with dropout
 (Radford, Metz & Chintala 2016, §3 and §4); both losses on logits, so that neither overflows; rates that fall along a
 schedule, so that the two players come to rest rather than circle each other; noise of 2 numbers rather than the 256
-that are usual on the ring of Gaussians. No averaged weights, no noise on the samples, no penalty: this is the plain
-game, and like every plain one it now and then forgets a mode for good.
-Shapes: B batch, N generated samples, Z noise, F features of a sample.
+that are usual on the ring of Gaussians. No noise on the samples, no penalty: this is the plain game, and like every
+plain one it now and then forgets a mode for good. Pictures may be drawn with the running mean of the generator's
+weights (Karras et al. 2018, Progressive growing of GANs, §6).
+Shapes: B batch, N generated samples, Z noise, F features of a sample, C channels, H height, W width.
 """
 
 from collections.abc import Callable
@@ -24,14 +25,19 @@ from torch import Tensor, nn
 from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
 from neurarium.parts.adversarial import Outputs, adam, detect, forge, non_saturating
+from neurarium.parts.averaged import Averaged
 from neurarium.parts.bundles import check_batch
-from neurarium.parts.critics import leaky
+from neurarium.parts.critics import ImageFeatures, leaky
 from neurarium.parts.dense import dense
+from neurarium.parts.image_decoder import ImageDecoder
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, set_rate
 from neurarium.parts.schedules import Schedule, constant
+from neurarium.parts.unet import grouped
 
 NOISE = 2  # Z: as many as the plane has dimensions
+IMAGE_NOISE = 32  # Z of pictures
+DROPOUT = 0.5  # of the features by which pictures are judged, for small sets
 HIDDEN = (128, 128)  # units, the generator's in Metz et al. 2017, Unrolled generative adversarial networks, appendix A
 
 
@@ -95,6 +101,60 @@ class Discriminator(nn.Module):
         return self.layers(samples).squeeze(1)
 
 
+class ImageGenerator(nn.Module):
+    """Pictures from noise, from 0 to 1.
+
+    Args:
+        shape: channels, height and width of a picture.
+        noise: size Z of the noise.
+        width: maps at full size, a multiple of 8.
+
+    Raises:
+        InvalidValue: noise below 1; in use, noise of another size than Z.
+
+    >>> ImageGenerator(shape=(1, 8, 8), noise=4, width=8)(torch.zeros(5, 4)).shape
+    torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(self, *, shape: tuple[int, int, int], noise: int = IMAGE_NOISE, width: int = 16) -> None:
+        super().__init__()
+        require(noise >= 1, f"noise is {noise}; a generator needs at least 1 number to start from")
+        self.noise = noise
+        self.decoder = ImageDecoder(inputs=noise, shape=shape, width=width, norm=grouped)
+
+    def forward(self, noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B C H W"]:
+        """One picture for each row of noise."""
+        if noise.shape[1:] != (self.noise,):
+            raise InvalidValue(f"noise is {tuple(noise.shape[1:])}, but this generator was built for ({self.noise},)")
+        return torch.sigmoid(self.decoder(noise))
+
+    def draw(self, count: int) -> Float[Tensor, "B Z"]:
+        """Noise z ~ N(0, I) from the device's global generator, which a checkpoint holds."""
+        return torch.randn(count, self.noise, device=next(self.parameters()).device)
+
+
+class ImageDiscriminator(nn.Module):
+    """Logits that pictures are real.
+
+    Args:
+        shape: channels, height and width of a picture.
+        width: maps at full size.
+        dropout: chance in training that a feature is hidden.
+
+    >>> ImageDiscriminator(shape=(1, 8, 8), width=8)(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5])
+    """
+
+    def __init__(self, *, shape: tuple[int, int, int], width: int = 32, dropout: float = DROPOUT) -> None:
+        super().__init__()
+        self.body = ImageFeatures(shape=shape, width=width, dropout=dropout)
+        self.head = nn.Linear(self.body.width, 1)
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
+        """One logit for each picture."""
+        return self.head(self.body(images)).squeeze(1)
+
+
 class Adversarial(Learner[tuple[Tensor, ...]]):
     """Two networks that learn against each other: the discriminator's turn, then the generator's.
 
@@ -102,6 +162,7 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
         generator: a module from noise (B, Z) to samples, with `draw` for the noise.
         discriminator: a module from samples to logits (B,).
         generator_loss: what the generator minimises, from the discriminator's logits on its samples.
+        decay: of the averaged weights that samples are drawn with (None: with the weights of now).
         optimizer: builds both optimisers from parameters and `lr`.
         lr: learning rate of both at the schedule's 1.
         schedule: factor of the learning rate by progress.
@@ -116,10 +177,11 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Generator | ImageGenerator,
         discriminator: nn.Module,
         *,
         generator_loss: Callable[[Tensor], Tensor] = non_saturating,
+        decay: float | None = None,
         optimizer: MakeOptimizer = adam,
         lr: float = 1e-3,
         schedule: Schedule = constant,
@@ -127,6 +189,7 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
         require(lr >= 0, f"lr is {lr}, but must not be negative")
         self.generator = generator
         self.discriminator = discriminator
+        self.averaged = None if decay is None else Averaged(generator, decay=decay)
         self.generator_loss = generator_loss
         self.lr = lr
         self.schedule = schedule
@@ -164,6 +227,8 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
         """The generator's turn: new samples, judged by the discriminator as it now is."""
         loss = self.generator_loss(self.discriminator(self.generator(self.generator.draw(count))).float())
         forge(self.generator_optimizer, self.generator, loss)
+        if self.averaged is not None:
+            self.averaged.update(self.generator)
         return {"generator_loss": loss.detach()}
 
     def sample(self, count: int) -> Tensor:
@@ -172,8 +237,9 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
 
     def decode(self, noise: Float[Tensor, "B Z"]) -> Tensor:
         """The generated samples of given noise, in evaluation mode."""
-        with evaluating(self.generator):
-            return self.generator(noise)
+        generator = self.generator if self.averaged is None else self.averaged.mean
+        with evaluating(generator):
+            return generator(noise)
 
     def judge(self, samples: Tensor) -> Float[Tensor, " B"]:
         """D: the probability that each sample is real, in evaluation mode."""

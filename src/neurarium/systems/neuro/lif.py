@@ -189,7 +189,7 @@ class LIF(nn.Module):
 
     def rest(self, current: Float[Tensor, "B ..."]) -> State:
         """The state of neurons at rest, for currents (B, N) or (B, T, N) like this one."""
-        voltage = torch.zeros(len(current), self.neurons, dtype=current.dtype, device=current.device)
+        voltage = torch.zeros(current.shape[0], self.neurons, dtype=current.dtype, device=current.device)
         return State(voltage, torch.ones_like(voltage))
 
     def factors(self, current: Tensor) -> Factors:
