@@ -66,17 +66,17 @@ def gan(
     is good within three deviations of its nearest centre; a Gaussian is found (a mode) if a quarter of its equal share
     of samples are good ones there. Watch the film: the same noise, moving as the game goes on.
 
-    Given images, they play on those, and a classifier that was taught on real ones alone judges what comes out: how sure
-    it is (confident), whether all classes come equally often (class_entropy), how far both sets lie from each other
-    (frechet; of real images frechet_floor), and whether they are the training images again (copies; of unseen real ones
-    0.01 would count).
+    Given images, they play on those, and a classifier that was taught on real ones alone judges what comes out: how
+    sure it is (confident), whether all classes come equally often (class_entropy), how far both sets lie from each
+    other (frechet; of real images frechet_floor), and whether they are the training images again (copies; of unseen
+    real ones 0.01 would count).
 
     Args:
         data: ring, or images: digits, mnist, fashion-mnist, cifar10, idx:DIR or folder:DIR (a folder a class).
         loss: what the generator minimises: non_saturating, −log D(G(z)), or minimax, log(1 − D(G(z))).
         steps: turns of both players (default: 15,000 on the ring, 2,500 on images).
         batch: real samples a turn, and as many generated ones (default: 256 points, 64 images).
-        lr: learning rate of both players at the start; on the ring it falls to 0 along a cosine (0: nothing is learned).
+        lr: learning rate of both players; on the ring it falls to 0 along a cosine (0: nothing is learned).
         noise: how many normal numbers a sample is made from (default: 2 for a point, 32 for an image).
         width: maps of an image's generator at full size, a multiple of 8; its critic has twice as many.
         judge_steps: updates of the classifier that judges images.
