@@ -43,6 +43,9 @@ FAMILIES = {
 # What finds systems by name and is none itself.
 LISTS = {"systems/encoders.py"}
 
+# What several recipes of a family use, and is none itself.
+SHARED = {"recipes/generative/judging.py"}
+
 # Names that say nothing of what is inside.
 NAMELESS = {"utils", "util", "helpers", "helper", "misc", "common", "base"}
 
@@ -171,7 +174,8 @@ def missing_mirrors(package: Path, tests: Path) -> list[str]:
         faults += [f"systems/{family}/{name}.py has no {mirror}" for mirror in missing]
     for path in sorted((package / "recipes").glob("*/*.py")):
         twin = package / "systems" / path.parent.name / path.name
-        if path.name != "__init__.py" and not twin.is_file():
+        shared = path.relative_to(package).as_posix() in SHARED
+        if path.name != "__init__.py" and not shared and not twin.is_file():
             faults.append(f"recipes/{path.parent.name}/{path.name} has no system of the same path")
     return faults
 

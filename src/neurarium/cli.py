@@ -32,6 +32,7 @@ USAGE = """usage: neurarium COMMAND ...
   predict RUN IMAGE ...    a trained classifier names the classes of new images
   sample RUN               a trained generative model makes something new
   translate RUN TEXT ...   a trained translator translates
+  fill RUN TEXT            a masked language model fills in each _ of a text
   neighbours RUN WORD      the words nearest to a word
   analogy RUN A B C        A is to B as C is to what?
   export RUN               take the weights away: safetensors, torch or onnx
@@ -197,7 +198,7 @@ def use(name: str) -> Callable[[list[str]], int]:
     return command
 
 
-USES = ("predict", "sample", "translate", "neighbours", "analogy")
+USES = ("predict", "sample", "translate", "fill", "neighbours", "analogy")
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_command,

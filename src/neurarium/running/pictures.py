@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 from torch import Tensor
 
@@ -180,3 +182,18 @@ def film(frames: Sequence[Path], milliseconds: int) -> bytes:
     content = BytesIO()
     images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
     return content.getvalue()
+
+
+def printable(text: str) -> str:
+    r"""The same text for a picture: a line's end as an arrow, and what the monospaced font cannot draw as a box.
+
+    >>> printable("a\nb\x00")
+    'a↵b□'
+    """
+    known, shown = _glyphs(), {"\n": "↵", "\t": " "}
+    return "".join(shown.get(letter, letter if ord(letter) in known else "□") for letter in text)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties(family="monospace"))).get_charmap())

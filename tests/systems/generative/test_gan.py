@@ -25,7 +25,13 @@ from neurarium.running.loop import Fit
 from neurarium.running.pictures import panels
 from neurarium.running.settings import Settings
 from neurarium.running.train import train
-from neurarium.systems.generative.gan import Adversarial, Discriminator, Generator
+from neurarium.systems.generative.gan import (
+    Adversarial,
+    Discriminator,
+    Generator,
+    ImageDiscriminator,
+    ImageGenerator,
+)
 
 COUNTS = arrays("int64", 12, elements=st.integers(1, 30))
 SMALL = (16, 16)
@@ -243,6 +249,42 @@ def test_a_state_holds_all_that_learning_needs() -> None:
         each.learn((real(),))
     assert torch.equal(weights(learner.generator), weights(other.generator))
     assert torch.equal(weights(learner.discriminator), weights(other.discriminator))
+
+
+# Pictures.
+
+
+def test_the_game_is_the_same_with_pictures_and_the_mean_draws_them() -> None:
+    torch.manual_seed(0)
+    shape = (1, 8, 8)
+    players = ImageGenerator(shape=shape, noise=4, width=8), ImageDiscriminator(shape=shape, width=4)
+    learner = Adversarial(*players, decay=0.9, lr=1e-2)
+    images = torch.rand(6, *shape)
+    before = weights(learner.generator)
+    for _ in range(3):
+        learner.learn(Labelled(images, torch.arange(6)))
+    assert learner.averaged is not None
+    assert (weights(learner.generator) != before).any()
+    noise = learner.generator.draw(5)
+    with torch.no_grad():
+        now, mean = learner.generator(noise), learner.averaged.mean(noise)
+    assert torch.equal(learner.decode(noise), mean)
+    assert (mean != now).any()
+    assert learner.outputs(images, noise).real < 1
+    assert {name: getattr(learner, name)(*inputs).shape for name, inputs in learner.example((images,)).items()} == {
+        "generator": (6, *shape),
+        "discriminator": (6,),
+    }
+    with pytest.raises(InvalidValue, match="makes points, not pictures"):
+        make().draw_images(3, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
+def test_images_are_judged(tmp_path: Path, loss: str) -> None:
+    options = {"data": "digits", "steps": 3, "judge_steps": 3, "batch": 8, "width": 8, "loss": loss}
+    done = train(find("gan"), options, Settings(device="cpu", threads=1), out=tmp_path)
+    assert {"confident", "class_entropy", "copies", "frechet", "frechet_floor"} <= set(done.result["measures"])
+    assert (done.folder / "pictures" / "samples.png").exists()
 
 
 # What is refused, and what is said.

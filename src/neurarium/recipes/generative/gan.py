@@ -40,7 +40,13 @@ ROWS, COLUMNS = 8, 12  # of the sheet
 
 
 @recipe(
-    expects=[Expect("good_samples", at_least=0.90), Expect("modes", equals=8)],
+    expects=[
+        Expect("good_samples", at_least=0.90),
+        Expect("modes", equals=8),
+        Expect("class_entropy", at_least=2.2, given={"data": "digits"}),
+        Expect("confident", at_least=0.75, given={"data": "digits"}),
+        Expect("copies", at_most=0.02, given={"data": "digits"}),
+    ],
     smoke=dict(steps=300, lr=4e-3),
     control=dict(lr=0.0),
 )

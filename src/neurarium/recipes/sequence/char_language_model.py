@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
@@ -20,7 +19,7 @@ from neurarium.parts.gates import GRUCell, LSTMCell
 from neurarium.parts.modes import evaluating
 from neurarium.parts.scan import MinGRUCell, in_parallel
 from neurarium.parts.schedules import cosine, warm_up
-from neurarium.running.pictures import panels
+from neurarium.running.pictures import panels, printable
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
 from neurarium.systems.sequence.char_language_model import RecurrentText, TransformerText
@@ -234,14 +233,3 @@ def wrapped(text: str, *, columns: int = 56) -> list[str]:
     """
     cut = [line[at : at + columns] for line in text.split("\n") for at in range(0, max(1, len(line)), columns)]
     return [printable(line) for line in cut[:SHOWN]]
-
-
-def printable(text: str) -> str:
-    r"""The same text, a line's end as an arrow and what the pictures' font cannot draw as a box.
-
-    >>> printable("a\nb\x00")
-    'a↵b□'
-    """
-    known = get_font(findfont(FontProperties(family="monospace"))).get_charmap()
-    shown = {"\n": "↵", "\t": " "}
-    return "".join(shown.get(letter, letter if ord(letter) in known else "□") for letter in text)
