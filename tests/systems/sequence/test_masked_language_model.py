@@ -14,7 +14,7 @@ from neurarium.data.sequences import Endless
 from neurarium.data.text import Alphabet
 from neurarium.errors import InvalidValue
 from neurarium.parts.optimizers import sgd
-from neurarium.recipes.sequence.masked_language_model import printable
+from neurarium.running.pictures import printable
 from neurarium.systems.sequence.masked_language_model import (
     REACH,
     Blanks,

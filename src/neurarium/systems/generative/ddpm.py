@@ -237,6 +237,46 @@ class Denoise(Learner[Labelled]):
         for mixed in self.process.denoise(self._quietly(told), noise, steps=steps, eta=eta, generator=generator):
             yield (mixed.clamp(-1, 1) + 1) / 2
 
+    def draw_images(
+        self,
+        count: int,
+        *,
+        generator: torch.Generator,
+        labels: Int64[Tensor, " B"] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Float[Tensor, "B C H W"]:
+        """New pictures of these classes, or of every class in turn, if the network is told any; see `sample`."""
+        noise, labels = self._begun(count, labels, generator)
+        weight = 1.0 if guidance is None else guidance
+        return self.sample(noise, labels=labels, steps=steps, guidance=weight, generator=generator)
+
+    def watch_images(
+        self,
+        count: int,
+        *,
+        generator: torch.Generator,
+        labels: Int64[Tensor, " B"] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Iterator[Float[Tensor, "B C H W"]]:
+        """The same, with what there is at first and after each step."""
+        noise, labels = self._begun(count, labels, generator)
+        weight = 1.0 if guidance is None else guidance
+        yield (noise.clamp(-1, 1) + 1) / 2
+        yield from self.walk(noise, labels=labels, steps=steps, guidance=weight, generator=generator)
+
+    def _begun(
+        self, count: int, labels: Int64[Tensor, " B"] | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        classes, device = self.network.classes, next(self.network.parameters()).device
+        if labels is not None and not classes:
+            raise InvalidValue("this network was not told classes, so none can be asked for")
+        noise = torch.randn(count, *self.network.shape, generator=generator).to(device)
+        if not classes:
+            return noise, None
+        return noise, (torch.arange(count) % classes if labels is None else labels).to(device)
+
     def _quietly(self, told: Told) -> Told:
         def network(mixed: Tensor, step: Tensor) -> Tensor:
             with evaluating(self.averaged.mean):

@@ -241,6 +241,17 @@ class Adversarial(Learner[tuple[Tensor, ...]]):
         with evaluating(generator):
             return generator(noise)
 
+    def draw_images(self, count: int, *, generator: torch.Generator) -> Float[Tensor, "B C H W"]:
+        """New pictures.
+
+        Raises:
+            InvalidValue: the generator makes points.
+        """
+        if not isinstance(self.generator, ImageGenerator):
+            raise InvalidValue("this generator makes points, not pictures; take a run of gan --data digits or the like")
+        device = next(self.generator.parameters()).device
+        return self.decode(torch.randn(count, self.generator.noise, generator=generator).to(device))
+
     def judge(self, samples: Tensor) -> Float[Tensor, " B"]:
         """D: the probability that each sample is real, in evaluation mode."""
         with evaluating(self.discriminator):

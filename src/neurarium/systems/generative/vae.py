@@ -242,6 +242,10 @@ class Variational(Learner[Labelled]):
         codes = torch.randn(count, self.model.latent, generator=generator).to(parameter)
         return self.decode(codes)
 
+    def draw_images(self, count: int, *, generator: torch.Generator) -> Float[Tensor, "B C H W"]:
+        """The same, under the name by which every learner draws."""
+        return self.sample(count, generator=generator)
+
     def decode(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B C H W"]:
         """The pictures of given codes, in evaluation mode."""
         with evaluating(self.model):
