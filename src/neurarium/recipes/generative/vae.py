@@ -27,6 +27,7 @@ FEWEST = 6000  # updates
 
 @recipe(
     expects=[
+        Expect("negative_elbo", at_most=23.0),
         Expect("elbo_gain", above=0.0),
         Expect("negative_elbo", at_most=105.0, given={"data": "mnist"}),
     ],

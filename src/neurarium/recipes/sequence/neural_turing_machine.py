@@ -183,7 +183,7 @@ def draw_addresses(net: NeuralTuringMachine, test: Sequences) -> Figure:
     figure, axes = panels(3 + len(heads), 1, width=9.0, height=1.7)
     for ax, name, values in zip(axes, ("input", "wanted", "answer"), (inputs[0].cpu(), wanted, answers), strict=False):
         least = min(0.0, float(values.min()))
-        ax.imshow(values.T, cmap="Greys", vmin=least, vmax=1, aspect="auto", interpolation="nearest")
+        ax.imshow(values.T.numpy(), cmap="Greys", vmin=least, vmax=1, aspect="auto", interpolation="nearest")
         ax.set(ylabel=name, yticks=[])
     for ax, (name, addresses) in zip(axes[3:], heads, strict=True):
         _draw_address(ax, name, addresses[:, rows], rows)
@@ -212,7 +212,7 @@ def draw_memory(net: NeuralTuringMachine, test: Sequences) -> Figure:
     figure, axes = panels(1, len(moments), width=2.3, height=4.2)
     for ax, moment in zip(axes, moments, strict=True):
         memory = seen["memory"][moment][rows]
-        ax.imshow(memory, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
+        ax.imshow(memory.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
         # Beside the rows: as long as the weight, to the left of writing heads, to the right of reading ones.
         for name, colour, side in (("writing", COLOURS[1], -1), ("reading", COLOURS[2], 1)):
             weight = seen[name][moment].sum(0)[rows]
@@ -247,7 +247,7 @@ def used_rows(addresses: Tensor) -> list[int]:
 
 
 def _draw_address(ax: Axes, name: str, addresses: Tensor, rows: list[int]) -> None:
-    ax.imshow(addresses.T, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    ax.imshow(addresses.T.numpy(), cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     ax.set_ylabel(name)
     _name_rows(ax, rows)
 
