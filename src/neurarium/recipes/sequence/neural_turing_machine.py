@@ -217,7 +217,7 @@ def draw_memory(net: NeuralTuringMachine, test: Sequences) -> Figure:
         for name, colour, side in (("writing", COLOURS[1], -1), ("reading", COLOURS[2], 1)):
             weight = seen[name][moment].sum(0)[rows]
             edge = -0.5 if side < 0 else memory.shape[1] - 0.5
-            ax.barh(range(len(rows)), side * BAR * weight, left=edge, color=colour, height=0.9, label=name)
+            ax.barh(range(len(rows)), (side * BAR * weight).numpy(), left=edge, color=colour, height=0.9, label=name)
         ax.set(xlim=(-0.5 - BAR, memory.shape[1] - 0.5 + BAR), xticks=[])
         _name_rows(ax, rows)
         ax.tick_params(labelleft=ax is axes[0])
