@@ -30,7 +30,7 @@ LARGE = 16  # pixels a side from which on the net has three stages
         Expect("class_entropy", at_least=2.25),
         Expect("copies", at_most=0.02),
     ],
-    smoke=dict(steps=150, judge_steps=150, noise_steps=50, sample_steps=10, width=16, judged=100),
+    smoke=dict(steps=120, judge_steps=150, noise_steps=50, sample_steps=8, width=16, judged=60),
     control=dict(lr=0.0, steps=10),
 )
 def ddpm(
@@ -105,17 +105,20 @@ def ddpm(
     taken = partial(learner.sample, steps=sample_steps, eta=eta, guidance=guidance)
 
     def draw(step: int) -> None:
+        if not run.renders:
+            return  # sampling costs more than the steps between
         few = SHOWN * images.classes
         samples = taken(noise[:few], labels=asked[:few] if asked is not None else None, generator=fresh(run.seed))
         run.picture("samples", mosaic(samples, columns=images.classes), step=step)
 
     run.fit(learner, images.train.batches(batch, seed=run.seed), steps=steps, draw=draw, evaluations=8)
     samples = taken(noise, labels=asked, generator=fresh(run.seed))
-    run.film("samples", milliseconds=500)
-    run.picture("samples", mosaic(samples[: SHOWN * images.classes], columns=images.classes))
-    run.picture("noising", draw_noising(process, judge.unseen[:ROWS], run.generator("noising")))
-    run.picture("denoising", draw_way(learner, noise[:ROWS], asked[:ROWS] if asked is not None else None, run.seed))
-    run.picture("nearest", draw_nearest(samples[:NEAREST], judge.trained))
+    if run.renders:
+        run.film("samples", milliseconds=500)
+        run.picture("samples", mosaic(samples[: SHOWN * images.classes], columns=images.classes))
+        run.picture("noising", draw_noising(process, judge.unseen[:ROWS], run.generator("noising")))
+        run.picture("denoising", draw_way(learner, noise[:ROWS], asked[:ROWS] if asked is not None else None, run.seed))
+        run.picture("nearest", draw_nearest(samples[:NEAREST], judge.trained))
     measures = judge.likeness(samples)
     if asked is not None:
         measures["label_accuracy"] = judge.label_accuracy(samples, asked)
