@@ -133,3 +133,11 @@ def test_unusable_inputs_are_refused() -> None:
 
 def test_all_of_the_variance_is_all_directions() -> None:
     assert how_many(torch.tensor([0.7, 0.2, 0.1]), share=1.0) == 3
+
+
+def test_the_first_components_are_those_of_a_smaller_fit(unchecked: None) -> None:
+    inputs = torch.randn(50, 6, generator=torch.Generator().manual_seed(3))
+    whole, few = PCA.fit(inputs, whiten=True), PCA.fit(inputs, components=2, whiten=True)
+    torch.testing.assert_close(whole.first(2)(inputs), few(inputs))
+    with pytest.raises(InvalidValue, match=r"9 components are asked for; there are 1 to 6"):
+        whole.first(9)

@@ -154,6 +154,16 @@ class PCA(nn.Module):
         whole = (field.to(inputs.dtype).clone(memory_format=torch.contiguous_format) for field in fields)
         return cls(*whole, whiten=whiten)
 
+    def first(self, count: int) -> Self:
+        """The first few components alone.
+
+        Raises:
+            InvalidValue: there are not so many.
+        """
+        require(1 <= count <= self.components, f"{count} components are asked for; there are 1 to {self.components}")
+        kept = (self.mean, self.directions[:count].clone(), self.variances[:count].clone(), self.total)
+        return type(self)(*kept, whiten=self.whiten)
+
     @property
     def components(self) -> int:
         """How many components are kept."""

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurarium.errors import InvalidValue, did_you_mean
+from neurarium.parts.initialization import kaiming
 
 
 class Replace(nn.Module):
@@ -102,6 +103,27 @@ class Residual(nn.Module):
     def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The input, joined with what the branch made of it."""
         return self.join(inputs, self.branch(inputs))
+
+
+def normed_convolution(maps_in: int, maps_out: int, kernel: int, *, stride: int = 1) -> list[nn.Module]:
+    """A convolution and batch norm; the norm would subtract a bias, so there is none.
+
+    >>> [type(layer).__name__ for layer in normed_convolution(2, 4, 3)]
+    ['Conv2d', 'BatchNorm2d']
+    """
+    convolve = nn.Conv2d(maps_in, maps_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+    kaiming(convolve.weight)
+    return [convolve, nn.BatchNorm2d(maps_out)]
+
+
+def two_convolutions(maps_in: int, maps: int, *, stride: int = 1) -> nn.Sequential:
+    """F of two 3×3 convolutions (He et al. 2016, fig. 5, left).
+
+    >>> two_convolutions(2, 4, stride=2)(torch.zeros(1, 2, 6, 6)).shape
+    torch.Size([1, 4, 3, 3])
+    """
+    first = normed_convolution(maps_in, maps, 3, stride=stride)
+    return nn.Sequential(*first, nn.ReLU(inplace=True), *normed_convolution(maps, maps, 3))
 
 
 def alphas(net: nn.Module) -> Float[Tensor, " layers"]:

@@ -21,6 +21,7 @@ from neurarium.errors import require
 from neurarium.running.trace import Line
 
 COLOURS = ("#2463a8", "#d1495b", "#2e933c", "#edae49", "#7a4fa3", "#00798c", "#8d6a4f", "#6c757d")
+MARKERS = "ox^s"  # of classes, when there are more than colours
 
 FITS_NAMED_INSIDE = 5  # more get one legend beside the panels, and colours of their own
 
@@ -70,6 +71,14 @@ def curves(lines: Sequence[Line]) -> Figure | None:
         named = dict(zip(reversed(fits), reversed(handles), strict=True))
         figure.legend([*named.values()][::-1], [*named][::-1], loc="outside right upper", fontsize=8)
     return figure
+
+
+def by_class(ax: Axes, places: Tensor, labels: Tensor, names: Sequence[str]) -> None:
+    """Points of the plane, places (N, 2), a colour and a marker for each class."""
+    for label, name in enumerate(names):
+        mine = places[labels == label].cpu()
+        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
+        ax.plot(mine[:, 0], mine[:, 1], marker, color=colour, label=name, markersize=3.5)
 
 
 def _draw_measure(ax: Axes, name: str, lines: Sequence[Line]) -> None:

@@ -10,7 +10,7 @@ from torch.nn.functional import batch_norm, conv2d, pad, relu
 from neurarium.errors import InvalidValue
 from neurarium.parts.encoders import Classifier
 from neurarium.systems.encoders import build_encoder
-from neurarium.systems.vision.resnet import Residual, ResNet, basic, bottleneck, corrections
+from neurarium.systems.vision.resnet import Residual, ResNet, bottleneck, corrections
 
 
 def count(net: nn.Module) -> int:

@@ -3,21 +3,20 @@
 from functools import partial
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from neurarium.data.images import Images, load_images
+from neurarium.parts.preprocessing import PCA
 from neurarium.parts.schedules import cosine
-from neurarium.running.pictures import COLOURS, mosaic, panels
+from neurarium.running.pictures import by_class, mosaic, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
 from neurarium.systems.generative.autoencoder import (
     Autoencoder,
-    Components,
     Reconstruct,
+    lost,
     principal_angles,
-    principal_components,
 )
 
 CODES = (2, 8, 16, 32)  # numbers that linear codes have
@@ -26,7 +25,6 @@ LINEAR_RATE = 1e-2
 SHOWN = 12  # pictures in a row
 DRAWN = 1500  # pictures whose codes are drawn
 ERASED = 0.5  # share of the pixels that the denoising network must do without
-MARKERS = "ox^s"  # of classes, when there are more than colours
 
 
 @recipe(
@@ -76,14 +74,14 @@ def autoencoder(
     if images.note:
         run.say(images.note)
     train, test = (torch.cat([part.inputs for part in half.chunks()]) for half in (images.train, images.test))
-    components = principal_components(train)
-    pixels = train[0].numel()
+    components = PCA.fit(train.flatten(1))
+    pixels, codes = train[0].numel(), [size for size in CODES if size <= components.components]
     gaps, angle = [], 0.0
-    for size in (size for size in CODES if size < pixels):
+    for size in codes:
         learner = linear(run, images, train, size=size, steps=linear_steps)
         wanted = components.first(size)
         error = learner.evaluate(images.test.chunks(), prefix="")["error"]
-        gaps.append(abs(error / wanted.error(test) - 1))
+        gaps.append(abs(error / lost(wanted, test) - 1))
         angle = max(angle, float(principal_angles(spanned(learner.model), wanted.directions).max()))
     sizes = tuple(max(1, hidden // 2**layer) for layer in range(layers))
     deep = Reconstruct(
@@ -104,10 +102,10 @@ def autoencoder(
     return run.result(
         linear_gap=max(gaps),
         linear_angle=angle,
-        deep_gain=1 - error / few.error(test),
+        deep_gain=1 - error / lost(few, test),
         deep_error=error,
-        components_error=few.error(test),
-        **{f"error_{size}": components.first(size).error(test) for size in CODES if size < pixels},
+        components_error=lost(few, test),
+        **{f"error_{size}": lost(components.first(size), test) for size in codes},
     )
 
 
@@ -131,30 +129,26 @@ def tested(learner: Reconstruct, images: Images) -> dict[str, float]:
     return learner.evaluate(images.test.chunks(), prefix="test_")
 
 
-def draw_maps(components: Components, deep: Reconstruct, test: tuple[Tensor, ...], names: tuple[str, ...]) -> Figure:
+def draw_maps(components: PCA, deep: Reconstruct, test: tuple[Tensor, ...], names: tuple[str, ...]) -> Figure:
     """Where unseen pictures lie by their first two numbers: principal components beside the deep code."""
     inputs, labels = test
     figure, axes = panels(1, 2, width=5.2, height=4.8)
-    places = {"principal components": components.encode(inputs), "deep code": deep.encode(inputs)}
+    places = {"principal components": components(inputs.flatten(1)), "deep code": deep.encode(inputs)}
     for ax, (title, codes) in zip(axes, places.items(), strict=True):
-        scatter(ax, codes.cpu(), labels.cpu(), names)
+        by_class(ax, spread(codes), labels, names)
         ax.set_title(title)
     axes[1].legend(fontsize=7, markerscale=1.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def scatter(ax: Axes, codes: Tensor, labels: Tensor, names: tuple[str, ...]) -> None:
-    """The first two numbers of codes, a colour and a marker for each class."""
-    across = codes[:, min(1, codes.shape[1] - 1)]
-    for label, name in enumerate(names):
-        mine = labels == label
-        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
-        ax.plot(codes[mine, 0], across[mine], marker, color=colour, label=name, markersize=3.5)
+def spread(codes: Tensor) -> Tensor:
+    """The first two numbers of codes; of one number, that number twice."""
+    return codes[:, [0, min(1, codes.shape[1] - 1)]]
 
 
-def draw_back(components: Components, deep: Reconstruct, images: Tensor) -> Figure:
+def draw_back(components: PCA, deep: Reconstruct, images: Tensor) -> Figure:
     """Unseen pictures; below them what the components give back, and the deep network."""
-    rough = components.decode(components.encode(images)).view(images.shape)
+    rough = components.inverse(components(images.flatten(1))).view(images.shape)
     return mosaic(torch.cat([images, rough, deep.give_back(images)]), columns=len(images), scale=0.6)
 
 

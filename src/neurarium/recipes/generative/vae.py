@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurarium.data.images import Images, load_images
 from neurarium.parts.schedules import cosine
-from neurarium.running.pictures import COLOURS, mosaic, panels
+from neurarium.running.pictures import by_class, mosaic, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
 from neurarium.systems.generative.vae import VAE, Variational
@@ -20,7 +20,6 @@ JUDGED = 500  # unseen pictures whose likelihood is estimated
 DRAWS = 200  # for each of them
 ROWS, COLUMNS = 8, 12  # of the sheets
 REACH = 2.5  # how far a traversal goes, in deviations of the prior
-MARKERS = "ox^s"  # of classes, when there are more than colours
 EPOCHS = 30
 FEWEST = 6000  # updates
 
@@ -140,13 +139,10 @@ def draw_codes(
     learner: Variational, images: Float[Tensor, "N C H W"], labels: Tensor, names: tuple[str, ...]
 ) -> Figure:
     """The two numbers of the codes that say most, a colour a class."""
-    means = learner.encode(images).mean.cpu()
+    means = learner.encode(images).mean
     x, y = means.var(0).argsort(descending=True)[:2].tolist() if means.shape[1] > 1 else (0, 0)
     figure, [ax] = panels(width=5.6, height=5.0)
-    for label, name in enumerate(names):
-        mine = labels.cpu() == label
-        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
-        ax.plot(means[mine, x], means[mine, y], marker, color=colour, label=name, markersize=4)
+    by_class(ax, means[:, [x, y]], labels, names)
     ax.set(xlabel=f"number {x} of the code", ylabel=f"number {y}", title="codes of unseen pictures")
     ax.legend(fontsize=7, markerscale=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

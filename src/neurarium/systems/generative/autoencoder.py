@@ -13,7 +13,6 @@ Shapes: B batch, F features, Z numbers of a code, N examples.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -26,6 +25,7 @@ from neurarium.parts.bundles import Labelled, check_batch
 from neurarium.parts.dense import dense
 from neurarium.parts.modes import evaluating
 from neurarium.parts.optimizers import MakeOptimizer, adam, set_rate
+from neurarium.parts.preprocessing import PCA
 from neurarium.parts.schedules import Schedule, constant
 
 
@@ -181,49 +181,14 @@ def squared_error(found: Float[Tensor, "B ..."], wanted: Float[Tensor, "B ..."])
     return (found.float() - wanted.float()).square().flatten(1).sum(1)
 
 
-class Components(NamedTuple):
-    """Principal components: the directions along which data vary most.
+def lost(components: PCA, images: Float[Tensor, "B ..."]) -> float:
+    """The mean squared error of pictures that principal components give back, their pixels summed.
 
-    Attributes:
-        mean: of the data.
-        directions: the components, the greatest variance first, each of length 1.
-        variances: along each.
+    >>> lost(PCA.fit(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])), torch.tensor([[1.0, 3.0]]))
+    9.0
     """
-
-    mean: Float[Tensor, " F"]
-    directions: Float[Tensor, "Z F"]
-    variances: Float[Tensor, " Z"]
-
-    def encode(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "B Z"]:
-        """The places of pictures along the components."""
-        return (images.flatten(1) - self.mean) @ self.directions.T
-
-    def decode(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B F"]:
-        """The pictures of places."""
-        return codes @ self.directions + self.mean
-
-    def first(self, count: int) -> "Components":
-        """The first few alone."""
-        return Components(self.mean, self.directions[:count], self.variances[:count])
-
-    def error(self, images: Float[Tensor, "B ..."]) -> float:
-        """The mean squared error of pictures, their pixels summed."""
-        flat = images.flatten(1)
-        return float(squared_error(self.decode(self.encode(flat)), flat).mean())
-
-
-def principal_components(images: Float[Tensor, "N ..."]) -> Components:
-    """All components of examples.
-
-    >>> found = principal_components(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0]]))
-    >>> found.directions.shape, bool(found.variances[0] > found.variances[1])
-    (torch.Size([2, 2]), True)
-    """
-    flat = images.flatten(1).double()
-    mean = flat.mean(0)
-    # X − μ = U S Vᵀ; the variance along a row of Vᵀ is S²/N
-    _, singular, directions = torch.linalg.svd(flat - mean, full_matrices=False)
-    return Components(mean.float(), directions.float(), (singular.square() / len(flat)).float())
+    flat = images.flatten(1)
+    return float(squared_error(components.inverse(components(flat)), flat).mean())
 
 
 def principal_angles(one: Float[Tensor, "Z F"], other: Float[Tensor, "Z F"]) -> Float[Tensor, " Z"]:

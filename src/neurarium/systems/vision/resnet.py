@@ -22,8 +22,8 @@ from torch.nn.functional import pad, relu
 
 from neurarium.errors import InvalidValue, require
 from neurarium.parts.encoders import Encoded, Encoder
-from neurarium.parts.initialization import kaiming
 from neurarium.parts.modes import evaluating
+from neurarium.parts.residual import normed_convolution, two_convolutions
 
 SMALL_STAGES = 3  # §4.2: of 2n layers each, 6n + 2 with the stem and the head
 SMALL_WIDTH = 16  # maps of the first stage, §4.2; each further stage has twice as many, here and in table 1
@@ -62,7 +62,7 @@ class Residual(nn.Module):
         branch: F, from the block's input to its output.
         shortcut: what brings the input to the shape of F's output; without one the block is plain layers.
 
-    >>> block = Residual(branch=basic(2, 2), shortcut=nn.Identity()).eval()
+    >>> block = Residual(branch=two_convolutions(2, 2), shortcut=nn.Identity()).eval()
     >>> _ = nn.init.zeros_(block.branch[-1].weight)
     >>> images = torch.rand(1, 2, 4, 4)
     >>> torch.equal(block(images), images)
@@ -82,24 +82,11 @@ class Residual(nn.Module):
         return relu(self.branch(inputs) + self.shortcut(inputs))
 
 
-def convolution(maps_in: int, maps_out: int, kernel: int, *, stride: int = 1) -> list[nn.Module]:
-    """A convolution and batch norm; the norm would subtract a bias, so there is none."""
-    convolve = nn.Conv2d(maps_in, maps_out, kernel, stride=stride, padding=kernel // 2, bias=False)
-    kaiming(convolve.weight)
-    return [convolve, nn.BatchNorm2d(maps_out)]
-
-
-def basic(maps_in: int, maps: int, *, stride: int = 1) -> nn.Sequential:
-    """F of two 3×3 convolutions (fig. 5, left)."""
-    first = convolution(maps_in, maps, 3, stride=stride)
-    return nn.Sequential(*first, nn.ReLU(inplace=True), *convolution(maps, maps, 3))
-
-
 def bottleneck(maps_in: int, maps: int, *, stride: int = 1) -> nn.Sequential:
     """F of a 1×1 convolution to few maps, a 3×3 on these, and a 1×1 to four times as many (fig. 5, right)."""
-    narrow = [*convolution(maps_in, maps, 1), nn.ReLU(inplace=True)]
-    look = [*convolution(maps, maps, 3, stride=stride), nn.ReLU(inplace=True)]
-    return nn.Sequential(*narrow, *look, *convolution(maps, EXPANSION * maps, 1))
+    narrow = [*normed_convolution(maps_in, maps, 1), nn.ReLU(inplace=True)]
+    look = [*normed_convolution(maps, maps, 3, stride=stride), nn.ReLU(inplace=True)]
+    return nn.Sequential(*narrow, *look, *normed_convolution(maps, EXPANSION * maps, 1))
 
 
 class ResNet(Encoder):
@@ -138,7 +125,7 @@ class ResNet(Encoder):
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
                 maps = width * 2**stage
-                make = bottleneck if depth in BOTTLENECK else basic
+                make = bottleneck if depth in BOTTLENECK else two_convolutions
                 way = _shortcut(maps_in, expansion * maps, stride=stride, project=large) if skip else None
                 blocks.append(Residual(branch=make(maps_in, maps, stride=stride), shortcut=way))
                 maps_in = expansion * maps
@@ -212,17 +199,17 @@ def _stages(depth: int) -> tuple[int, ...]:
 
 
 def _small_stem(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(*convolution(channels, width, 3), nn.ReLU(inplace=True))
+    return nn.Sequential(*normed_convolution(channels, width, 3), nn.ReLU(inplace=True))
 
 
 def _large_stem(channels: int, width: int) -> nn.Sequential:
     pool = nn.MaxPool2d(3, stride=2, padding=1)
-    return nn.Sequential(*convolution(channels, width, 7, stride=2), pool, nn.ReLU(inplace=True))
+    return nn.Sequential(*normed_convolution(channels, width, 7, stride=2), pool, nn.ReLU(inplace=True))
 
 
 def _shortcut(maps_in: int, maps_out: int, *, stride: int, project: bool) -> nn.Module:
     if stride == 1 and maps_in == maps_out:
         return nn.Identity()
     if project:
-        return nn.Sequential(*convolution(maps_in, maps_out, 1, stride=stride))
+        return nn.Sequential(*normed_convolution(maps_in, maps_out, 1, stride=stride))
     return Pad(maps=maps_out, stride=stride)
