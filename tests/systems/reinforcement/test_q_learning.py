@@ -6,14 +6,13 @@ from hypothesis import strategies as st
 
 from neurarium.errors import InvalidValue
 from neurarium.parts.bundles import Transitions
+from neurarium.parts.exploration import epsilon_greedy, exploration
 from neurarium.parts.markov import Dynamics, expected_returns, reachable, value_iteration
 from neurarium.systems.reinforcement.q_learning import (
     ActionValues,
     Experience,
     QLearning,
     annealing,
-    epsilon_greedy,
-    exploration,
 )
 from neurarium.worlds.tabular import TableWorld
 

@@ -25,34 +25,9 @@ from torch import Tensor, nn
 from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
 from neurarium.parts.bundles import Transitions, check_batch
+from neurarium.parts.exploration import epsilon_greedy, exploration
 
 ENTRIES_MAX = 2**30  # of a table: 4 GB
-
-
-def exploration(progress: float, *, start: float = 1.0, end: float = 0.1, share: float = 0.1) -> float:
-    """ε, the chance of a random action: falls in a line from `start` to `end` over a share of the training, then stays.
-
-    >>> exploration(0.0), exploration(0.25, end=0.0, share=0.5), exploration(0.9, end=0.05)
-    (1.0, 0.5, 0.05)
-    """
-    # ε = ε₁ + (ε₀ − ε₁) max(0, 1 − t / (share T))
-    return end + (start - end) * max(0.0, 1 - progress / share)
-
-
-def epsilon_greedy(values: Float[Tensor, "M A"], *, epsilon: float, draws: Float[Tensor, "2 M"]) -> Int64[Tensor, " M"]:
-    """The best action, or with probability ε any action.
-
-    Args:
-        values: of each action, learner by learner.
-        epsilon: ε.
-        draws: uniform in [0, 1): the first row decides whether to explore, the second where.
-
-    >>> values = torch.tensor([[0.0, 2.0, 1.0], [0.0, 2.0, 1.0]])
-    >>> epsilon_greedy(values, epsilon=0.1, draws=torch.tensor([[0.5, 0.05], [0.0, 0.99]])).tolist()
-    [1, 2]
-    """
-    anywhere = (draws[1] * values.shape[1]).long()
-    return torch.where(draws[0] < epsilon, anywhere, values.argmax(1))
 
 
 def annealing(progress: float) -> float:
