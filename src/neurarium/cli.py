@@ -35,6 +35,10 @@ USAGE = """usage: neurarium COMMAND ...
   fill RUN TEXT            a masked language model fills in each _ of a text
   neighbours RUN WORD      the words nearest to a word
   analogy RUN A B C        A is to B as C is to what?
+  play RUN|NAME            a trained player, or one by name, at the terminal
+  watch RUN                a moving picture of an agent at work
+  arena RUN|NAME RUN|NAME  matches between players, with what chance leaves open
+  gtp RUN|NAME             speak the Go Text Protocol, for any Go front end
   export RUN               take the weights away: safetensors, torch or onnx
 
 Begin with: neurarium train lenet
@@ -198,7 +202,7 @@ def use(name: str) -> Callable[[list[str]], int]:
     return command
 
 
-USES = ("predict", "sample", "translate", "fill", "neighbours", "analogy")
+USES = ("predict", "sample", "translate", "fill", "neighbours", "analogy", "play", "watch", "arena", "gtp")
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_command,

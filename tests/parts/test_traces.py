@@ -1,12 +1,13 @@
 """Traces against the sums they stand for."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurarium.parts.traces import credited, faded
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**20), decay=st.floats(-1, 1))
 def test_a_trace_is_the_fading_sum_of_all_gradients_since_the_game_began(seed: int, decay: float) -> None:
     source = torch.Generator().manual_seed(seed)
@@ -22,6 +23,7 @@ def test_a_trace_is_the_fading_sum_of_all_gradients_since_the_game_began(seed: i
         torch.testing.assert_close(trace[game], slow)
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**20))
 def test_credit_is_shared_over_the_games(seed: int) -> None:
     source = torch.Generator().manual_seed(seed)

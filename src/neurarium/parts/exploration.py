@@ -22,14 +22,16 @@ class World(Protocol):
     """Copies of an environment that step together.
 
     Attributes:
-        observations: what is seen of each copy now.
         actions: how many different ones there are.
         limit: steps after which an episode is truncated.
     """
 
-    observations: Float[Tensor, "W D"]
     actions: int
     limit: int
+
+    @property
+    def observations(self) -> Float[Tensor, "W D"]:
+        """What is seen of each copy now."""
 
     def step(self, actions: Int64[Tensor, " W"], /) -> Transitions:
         """Every copy takes its action; whose episode ends stands at the start of a new one afterwards."""

@@ -14,14 +14,16 @@ from jaxtyping import Float, Int8, Int64
 from torch import Tensor
 
 from neurarium.parts.games import Game, Positions
+from neurarium.worlds.go import Go
 from neurarium.worlds.lines import SLANTS, Lines
 
 MORE = 4.0  # how much more an open line counts for each further stone on it
 EVEN = 30.0  # surplus of open lines that is half a win
+AHEAD = 10.0  # points at Go that are half a win
 
 
 def heuristic_of(game: Game) -> Callable[[Positions], Float[Tensor, " B"]] | None:
-    """The heuristic for a game: open lines where lines win; None where there is none.
+    """The heuristic for a game: open lines where lines win, area in Go; None where there is none.
 
     >>> from neurarium.worlds.lines import connect_four
     >>> game = connect_four()
@@ -32,7 +34,19 @@ def heuristic_of(game: Game) -> Callable[[Positions], Float[Tensor, " B"]] | Non
     """
     if isinstance(game, Lines):
         return lambda positions: open_lines(positions.board, line=game.line)
+    if isinstance(game, Go):
+        return lambda positions: area(game, positions.board)
     return None
+
+
+def area(game: Go, board: Int8[Tensor, "B S S"]) -> Float[Tensor, " B"]:
+    """How far the first player is ahead at Go, if the board were scored as it lies.
+
+    >>> round(area(Go(size=5, komi=0.0), torch.ones(1, 5, 5, dtype=torch.int8)).item(), 2)
+    0.71
+    """
+    lead = game.score(board)
+    return lead / (AHEAD + lead.abs())
 
 
 def open_lines(board: Int8[Tensor, "B H W"], *, line: int) -> Float[Tensor, " B"]:

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 
+import torch
+
 from neurarium.errors import InvalidValue, did_you_mean, require
 from neurarium.parts.games import Game
+from neurarium.worlds.backgammon import Backgammon
 from neurarium.worlds.go import Go
 from neurarium.worlds.lines import connect_four, tic_tac_toe
 
 GAMES: dict[str, Callable[[], Game]] = {"tic_tac_toe": tic_tac_toe, "connect_four": connect_four}
-SIZED = "go:SIZE"  # the one name with a number in it
+GO, BACKGAMMON = "go:SIZE", "backgammon"  # the one name with a number in it, and the one game with dice
 
 
-def load_game(name: str) -> Game:
+def load_game(name: str, *, generator: torch.Generator | None = None) -> Game:
     """The game of this name, as batched tensors.
 
     Args:
-        name: tic_tac_toe, connect_four, or go:SIZE, as go:9; komi is 7.5, on boards below 9 × 9 it is 0.5.
+        name: tic_tac_toe, connect_four, go:SIZE (as go:9; komi is 7.5, on boards below 9 × 9 it is 0.5), or backgammon.
+        generator: where dice come from; one of its own, always the same, if not given.
 
     Raises:
         InvalidValue: there is no such game (the nearest name is told), or no board of that size.
@@ -28,8 +32,10 @@ def load_game(name: str) -> Game:
     """
     kind, _, size = name.partition(":")
     if kind == "go":
-        require(size.isdecimal(), f"game '{name}' says no size; Go is named {SIZED}, as go:9")
+        require(size.isdecimal(), f"game '{name}' says no size; Go is named {GO}, as go:9")
         return Go(size=int(size))
+    if name == BACKGAMMON:
+        return Backgammon(generator=generator or torch.Generator().manual_seed(0))
     if name not in GAMES:
-        raise InvalidValue(f"there is no game '{name}'; {did_you_mean(name, [*GAMES, SIZED])}")
+        raise InvalidValue(f"there is no game '{name}'; {did_you_mean(name, [*GAMES, GO, BACKGAMMON])}")
     return GAMES[name]()

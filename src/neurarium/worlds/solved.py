@@ -37,6 +37,10 @@ class Solved(NamedTuple):
         index = torch.arange(min(count, every)) * every // min(count, every)
         return Solved(rows(self.positions, index), self.optimal[index])
 
+    def to(self, device: torch.device | str) -> "Solved":
+        """The same on a device."""
+        return Solved(Positions(*(field.to(device) for field in self.positions)), self.optimal.to(device))
+
 
 def solved(game: Game) -> Solved:
     """The solved positions of a game.

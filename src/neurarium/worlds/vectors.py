@@ -85,8 +85,8 @@ def make(environment: str) -> Environment:
     return made
 
 
-def open_environment(environment: str, **options: str) -> Environment:
-    """Any Gymnasium environment, as `gymnasium.make` makes it; options such as its `render_mode` are handed on.
+def open_environment(environment: str, *, render_mode: str | None = None) -> Environment:
+    """Any Gymnasium environment, as `gymnasium.make` makes it, drawing itself in this mode if one is given.
 
     Raises:
         InvalidValue: there is none, or it cannot be made.
@@ -96,7 +96,7 @@ def open_environment(environment: str, **options: str) -> Environment:
     if environment not in known and ":" not in environment:
         raise InvalidValue(f"gymnasium has no environment '{environment}'; {did_you_mean(environment, known)}")
     try:
-        return gymnasium.make(environment, **options)
+        return gymnasium.make(environment, render_mode=render_mode)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise MissingExtra(f"environment '{environment}' cannot be loaded: {needed(environment, error)}") from None
     except gymnasium.error.Error as error:

@@ -11,20 +11,17 @@ from neurarium.learners.self_play import Played, SelfPlay
 from neurarium.parts.games import Chance, Game, Player, Positions
 from neurarium.parts.matches import Score, advantage, play_match
 from neurarium.parts.replay import Replay
-from neurarium.parts.rollouts import Rollouts
 from neurarium.parts.schedules import cosine
-from neurarium.parts.search_player import SearchPlayer
 from neurarium.parts.tree import Evaluate, Search
 from neurarium.running.pictures import COLOURS, panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
 from neurarium.systems.reinforcement.alphago_zero import AlphaGoZero, PolicyValueNet, judgement
+from neurarium.systems.reinforcement.monte_carlo_tree_search import SearchPlayer, uct_player
 from neurarium.worlds.named import load_game
 from neurarium.worlds.solved import Solved, optimal_moves, solved
 
-UCT_EXPLORATION = 1.4  # √2, Kocsis & Szepesvári 2006
-SMALL_UCT, LARGE_UCT = 100, 1000  # simulations of the opponents that only roll out
-MATCH = 40  # games of a match
+WEAKER = 10  # how many times fewer rollouts the weaker of the two rivals has that only roll out
 CHECKED = 60  # solved positions asked about while it learns
 NOISE = 10.0  # α of the Dirichlet noise times the number of actions, Silver et al. 2018, Methods
 
@@ -52,9 +49,10 @@ class Met(NamedTuple):
         width=16,
         blocks=1,
         matches=2,
+        rollouts=20,
         keeps=1,
     ),
-    control=dict(lr=0.0, steps=20, simulations=1, thinking=1, matches=4),
+    control=dict(lr=0.0, steps=20, simulations=1, thinking=1, matches=4, rollouts=20),
 )
 def alphago_zero(
     run: Run,
@@ -73,7 +71,8 @@ def alphago_zero(
     mixing: float = 0.5,
     capacity: int = 60_000,
     keeps: int = 5,
-    matches: int = MATCH,
+    matches: int = 40,
+    rollouts: int = 1000,
 ) -> Result:
     """A network that knows nothing but the rules plays itself, and learns what its searches find out.
 
@@ -99,6 +98,7 @@ def alphago_zero(
         capacity: positions kept to learn from.
         keeps: past selves kept, to be met at the end.
         matches: games of each match at the end.
+        rollouts: of each move of the strongest rival, win_uct1000 (its name says the default); win_uct100 has a tenth.
     """
     rules = load_game(game)
     run.note(game=rules.name)
@@ -134,7 +134,7 @@ def alphago_zero(
 
     run.fit(learner, stream, steps=steps, evaluate=evaluate)
     measures = {} if known is None else judged(learner, known)
-    met = meet(run, rules, learner, games=matches, thinking=thinking)
+    met = meet(run, rules, learner, games=matches, thinking=thinking, rollouts=rollouts)
     for name, score in met:
         measures[f"win_{name}"] = score.share
     if run.renders:
@@ -172,14 +172,12 @@ class Instinct:
         return self.learner.evaluate(positions).priors.argmax(1)
 
 
-def meet(run: Run, game: Game, learner: AlphaGoZero, *, games: int, thinking: int) -> list[Met]:
+def meet(run: Run, game: Game, learner: AlphaGoZero, *, games: int, thinking: int, rollouts: int) -> list[Met]:
     """Matches against chance, searches that only roll out, and past selves."""
     chance = run.generator("matches")
     rivals: dict[str, Player] = {"random": Chance(game, generator=chance)}
-    for simulations in (SMALL_UCT, LARGE_UCT):
-        rollouts = Rollouts(game, generator=chance)
-        search = Search(game, rollouts, simulations=simulations, rule="uct", exploration=UCT_EXPLORATION)
-        rivals[f"uct{simulations}"] = SearchPlayer(search)
+    for name, simulations in (("uct100", max(1, rollouts // WEAKER)), ("uct1000", rollouts)):
+        rivals[name] = uct_player(game, simulations=simulations, generator=chance)
     for at, weights in zip(learner.past.at, learner.past.weights, strict=True):
         rivals[f"self_at_{100 * at:.0f}"] = past_self(game, learner, weights, simulations=thinking)
     me = learner.player(generator=chance)

@@ -25,7 +25,7 @@ from neurarium.systems.reinforcement.minimax import (
 )
 from neurarium.worlds.heuristics import heuristic_of
 from neurarium.worlds.lines import tic_tac_toe
-from neurarium.worlds.named import load_game
+from neurarium.worlds.named import BACKGAMMON, load_game
 from neurarium.worlds.spiel import load_spiel
 
 PLIES = 2  # made by chance before the further positions from which nodes are counted
@@ -66,9 +66,9 @@ def minimax(
     find the same values. Look at the nodes against the depth, and at a small tree with its values and cut branches.
 
     Args:
-        game: tic_tac_toe, connect_four, or a game of OpenSpiel for two, open and zero-sum: breakthrough, othello, ...
+        game: tic_tac_toe, connect_four, go:SIZE, or a game of OpenSpiel for two, open and zero-sum: breakthrough, othello, ...
         depth: plies to look ahead (default: 9 in tic-tac-toe, its whole length, and 4 in other games).
-        heuristic: guess the value at the depth limit by open lines, in games of lines; otherwise, and elsewhere, by 0.
+        heuristic: guess the value at the depth limit by open lines, or area in Go; otherwise, and elsewhere, by 0.
         positions: further positions, two plies from the start, at which nodes are counted.
         games: to play against chance (default: 20, and in tic-tac-toe all that can happen).
     """
@@ -110,6 +110,7 @@ def lay(name: str, *, guesses: bool) -> Table:
         game = load_game(name)
     except InvalidValue:
         return Table(load_spiel(name), unknown, None)
+    require(name != BACKGAMMON, f"game '{name}' has dice, which minimax cannot play: take connect_four or the like")
     states = Rows(game, guess=heuristic_of(game) if guesses else None)
     return Table(states.state(), states.heuristic, game.longest if name == "tic_tac_toe" else None)
 

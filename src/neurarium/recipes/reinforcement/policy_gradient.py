@@ -27,15 +27,16 @@ MOST = 4  # actions drawn
         Expect("steps_used", at_most=150_000),
         Expect("seconds", at_most=30, timing=True),
     ],
-    smoke=dict(steps=10, episodes=20),
+    smoke=dict(steps=6, enough=400, episodes=20),
     control=dict(lr=0.0),
 )
 def policy_gradient(
     run: Run,
     *,
     environment: str = "CartPole-v1",
-    steps: int = 40,
-    copies: int = 8,
+    steps: int = 50,
+    copies: int = 6,
+    enough: int = 1200,
     baseline: Literal["none", "mean", "value"] = "value",
     reward_to_go: bool = True,
     discount: float = 0.99,
@@ -55,7 +56,8 @@ def policy_gradient(
     Args:
         environment: CartPole-v1, or another Gymnasium id with Box observations and Discrete actions.
         steps: updates of the policy.
-        copies: whole episodes played side by side for each update.
+        copies: whole episodes played side by side.
+        enough: steps in the environment for each update, at least; more rounds of episodes are played until then.
         baseline: what is subtracted from a return: none, mean (of the batch), or value (a learned network).
         reward_to_go: whether an action is credited with what came after it alone, not with the whole return.
         discount: γ, what a reward one step later is worth.
@@ -77,7 +79,8 @@ def policy_gradient(
         value_lr=value_lr,
         schedule=cosine,
     )
-    run.fit(learner, Play(world, learner.act, generator=run.generator("actions")), steps=steps)
+    stream = Play(world, learner.act, generator=run.generator("actions"), enough=enough)
+    run.fit(learner, stream, steps=steps)
     trials = load_vectors(environment, copies=episodes, generator=run.generator("evaluation"), device=run.device)
     found = trial(trials, learner.best_actions)
     if run.renders:
@@ -109,9 +112,10 @@ def draw_policy(learner: PolicyGradient, view: Plane) -> Figure:
         maps.append(("return expected", learner.value(view.states).squeeze(-1), "viridis"))
     figure, axes = panels(1, len(maps), width=4.4, height=3.6)
     for ax, (title, values, colours) in zip(axes, maps, strict=True):
-        span = {"vmin": 0.0, "vmax": 1.0} if colours == "RdBu_r" else {}
         grid = values.view(SIDE, SIDE).cpu().numpy()
-        image = ax.imshow(grid, origin="lower", aspect="auto", extent=view.extent, cmap=colours, **span)
+        image = ax.imshow(grid, origin="lower", aspect="auto", extent=view.extent, cmap=colours)
+        if colours == "RdBu_r":
+            image.set_clim(0, 1)
         figure.colorbar(image, ax=ax)
         ax.set(xlabel=view.names[0], ylabel=view.names[1], title=title)
         ax.grid(False)

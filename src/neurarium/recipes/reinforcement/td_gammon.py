@@ -33,17 +33,17 @@ TALL = 5  # checkers of a point that are drawn
         Expect("games_per_second", at_least=60, timing=True),
         Expect("games_per_second", at_least=60, timing=True, given={"pubeval": False}),
     ],
-    smoke=dict(steps=600, hidden=20, matches=200),
+    smoke=dict(steps=120, games=32, hidden=20, matches=100),
     control=dict(lr=0.0),
 )
 def td_gammon(
     run: Run,
     *,
-    steps: int = 30_000,
+    steps: int = 8000,
     games: int = 64,
-    hidden: int = 60,
+    hidden: int = 40,
     decay: float = 0.7,
-    lr: float = 0.1,
+    lr: float = 0.01,
     matches: int = 2000,
     pubeval: bool = True,
 ) -> Result:
@@ -61,7 +61,7 @@ def td_gammon(
         games: how many go on at once.
         hidden: units of the hidden layer.
         decay: λ, from 0 to 1: how much of a change of mind earlier guesses get; 1 is Monte Carlo.
-        lr: step size of each game's update; 0 learns nothing (the negative control).
+        lr: Adam's step size; 0 learns nothing (the negative control).
         matches: games against each opponent at the end; a fifth of them at each look before.
         pubeval: whether to meet pubeval; left out where gnubg_nn is not installed.
     """

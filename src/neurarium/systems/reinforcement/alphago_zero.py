@@ -14,14 +14,14 @@ Shapes: B batch, C planes of H × W cells, A actions, M maps.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, mse_loss
 
-from neurarium.errors import require
+from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
 from neurarium.learners.self_play import Played
 from neurarium.parts.bundles import check_batch
@@ -39,13 +39,6 @@ VALUE_UNITS = 64  # of the value's hidden layer; 256 in Methods
 
 Seat = Callable[[Evaluate, torch.Generator], Player]
 """Makes a player of what judges positions: the search with which it sits down at a board."""
-
-
-class Opinion(NamedTuple):
-    """What the network says of a position: a logit an action, and who will win, from −1 to 1 as the mover sees it."""
-
-    logits: Float[Tensor, "B A"]
-    values: Float[Tensor, " B"]
 
 
 class PolicyValueNet(nn.Module):
@@ -84,10 +77,10 @@ class PolicyValueNet(nn.Module):
             nn.Tanh(),
         )
 
-    def forward(self, planes: Float[Tensor, "B C H W"]) -> Opinion:
-        """How good each action seems, and the position."""
+    def forward(self, planes: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
+        """A logit for each action, and who will win: from −1 to 1, as the one to move sees it."""
         maps = self.tower(self.stem(planes))
-        return Opinion(self.policy(maps), self.value(maps).squeeze(1))
+        return self.policy(maps), self.value(maps).squeeze(1)
 
 
 def head(maps_in: int, maps: int) -> list[nn.Module]:
@@ -156,9 +149,17 @@ class AlphaGoZero(Learner[Played]):
         """One update towards what searches and games have shown.
 
         Raises:
-            InvalidValue: the batch is empty, or its fields disagree in number.
+            InvalidValue: the batch is empty, its fields disagree in number, or it is of another game.
         """
         check_batch(batch, wanted="positions of self-play")
+        for name, field, wanted in (
+            ("planes", batch.planes, self.game.shape),
+            ("policies", batch.policies, (self.game.actions,)),
+        ):
+            if tuple(field.shape[1:]) != wanted:
+                raise InvalidValue(
+                    f"the batch's {name} have shape {tuple(field.shape[1:])}; {self.game.name} has {wanted}"
+                )
         self.past.keep(self.model, self.progress)
         set_rate(self.optimizer, self.lr * self.schedule(self.progress))
         logits, values = self.model(batch.planes.to(torch.float32))

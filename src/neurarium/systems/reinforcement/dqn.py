@@ -13,7 +13,8 @@ n-step returns, as in Hessel et al. 2018, Rainbow, §2 (multi-step); Lillicrap e
 reinforcement learning, §3 (soft target updates).
 Differs: what is seen is a row of numbers, not a screen. A truncated episode is not a terminated one: the value of where
 it was cut off still counts. The learning rate falls to 0 along a half cosine, so that the last batches do not decide;
-the errors' Huber form stands for the clipped error. n-step returns are not corrected for exploring actions.
+the errors' Huber form stands for the clipped error. Returns may be counted in another unit, so that the network's
+outputs need not grow to a hundred before they mean anything. n-step returns are not corrected for exploring actions.
 Shapes: B batch, D numbers seen, A actions, W copies of a world.
 """
 
@@ -72,6 +73,7 @@ class DQN(Learner[Lookahead]):
         optimizer: builds the optimiser from parameters and `lr`.
         lr: learning rate at the schedule's 1.
         schedule: factor of the learning rate by progress.
+        unit: returns are counted in it: at 1/(1 − γ) the values of rewards about 1 come to lie about 1.
 
     Raises:
         InvalidValue: a value outside its rule, or a batch whose fields do not fit together.
@@ -100,13 +102,16 @@ class DQN(Learner[Lookahead]):
         optimizer: MakeOptimizer = adam,
         lr: float = 1e-3,
         schedule: Schedule = constant,
+        unit: float = 1.0,
     ) -> None:
         require(0 < follow <= 1, f"follow is {follow}; the target network follows by a share above 0 and at most 1")
         require(hold >= 1, f"hold is {hold}; the target network moves every 1 update or more")
         require(0 <= epsilon_end <= 1, f"epsilon_end is {epsilon_end}; a probability lies between 0 and 1")
         require(epsilon_share > 0, f"epsilon_share is {epsilon_share}; it must be positive")
         require(lr >= 0, f"lr is {lr}; a learning rate is at least 0")
+        require(unit > 0, f"unit is {unit}; returns are divided by it, so it must be positive")
         self.value = value
+        self.unit = unit
         self.target = deepcopy(value).requires_grad_(False)
         self.double, self.follow, self.hold = double, follow, hold
         self.epsilon_end, self.epsilon_share = epsilon_end, epsilon_share
@@ -139,6 +144,7 @@ class DQN(Learner[Lookahead]):
     def targets(self, batch: Lookahead) -> Float[Tensor, " B"]:
         """What the values of the batch's actions should be, as far as is known now."""
         judged = self.target(batch.next_states)
+        batch = batch._replace(returns=batch.returns / self.unit)
         return targets(batch, self.value(batch.next_states) if self.double else judged, judged)
 
     @torch.no_grad()
@@ -146,7 +152,8 @@ class DQN(Learner[Lookahead]):
         self.updates += 1
         if self.updates % self.hold == 0:
             # θ⁻ ← θ⁻ + τ (θ − θ⁻)
-            theirs, mine = list(self.target.parameters()), list(self.value.parameters())
+            theirs: list[Tensor] = list(self.target.parameters())
+            mine: list[Tensor] = list(self.value.parameters())
             torch._foreach_lerp_(theirs, mine, self.follow)
 
     @torch.no_grad()

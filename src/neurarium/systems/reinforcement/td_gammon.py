@@ -9,8 +9,9 @@ Source: CSE 151B, Reinforcement Learning, TD-Gammon (the rule); Tesauro 1992, Pr
 learning; Tesauro 1995, Temporal difference learning and TD-Gammon; Sutton & Barto 2018, §16.1 (the 198 inputs).
 Differs: one output, the chance to win, gammons counted as wins. The network always sees the board as the one to move
 does, so that it knows of both sides what it learned of one; the two inputs that tell whose turn it is then never
-change. Since what is good for one is as bad for the other, traces change their sign at every turn. The update is a
-sum over games, its step size falling in a line to 0 over the last part of the training.
+change. Since what is good for one is as bad for the other, traces change their sign at every turn. The updates of all
+games are added up and made by Adam in place of a constant step: what so many games have in common (that all chances are
+too high) would otherwise swing ever wider. Its step size falls in a line to 0 over the last part of the training.
 Shapes: B games at once, K boards, M pairs of a game and an action, A actions, H hidden units, P parameters.
 """
 
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Adam
 
 from neurarium.errors import InvalidValue, require
 from neurarium.learners.learner import Learner, Measures
@@ -191,7 +192,7 @@ class TDGammon(Learner[Turns]):
         games: how many games are learned from at once.
         hidden: units of the hidden layer.
         decay: λ, 0 to 1: how much of a change of mind earlier guesses get.
-        lr: α, the step size of each game's update; 0 learns nothing.
+        lr: α, Adam's step size; 0 learns nothing.
 
     Raises:
         InvalidValue: a value outside its rule, or a batch that is not one turn of each game.
@@ -199,13 +200,13 @@ class TDGammon(Learner[Turns]):
 
     channels_last = False
 
-    def __init__(self, *, game: TurnGame, games: int = 64, hidden: int = 40, decay: float = 0.7, lr: float = 0.1):
+    def __init__(self, *, game: TurnGame, games: int = 64, hidden: int = 40, decay: float = 0.7, lr: float = 0.01):
         require(games >= 1, f"games is {games}; there must be at least 1")
         require(0 <= decay <= 1, f"decay (λ) is {decay}; it lies between 0 and 1")
         require(lr >= 0, f"lr is {lr}; a step size is not negative")
         self.game, self.decay, self.lr = game, decay, lr
         self.network = Evaluation(hidden=hidden)
-        self.optimizer = SGD(self.network.parameters(), lr=lr)
+        self.optimizer = Adam(self.network.parameters(), lr=lr)
         self.trace = torch.zeros(games, sum(parameter.numel() for parameter in self.network.parameters()))
         self.finished = 0
 
@@ -217,7 +218,7 @@ class TDGammon(Learner[Turns]):
         # The value is that of the one to move, who at the turn before was the other: −λ instead of λ.
         faded(self.trace, gradient, decay=-self.decay, began=batch.began)
         error = td_error(value, self.network(self._inputs(batch.after)), batch.ended)
-        # w ← w + α Σ_games (Y_{t+1} − Y_t) Σ_k λ^{t−k} ∇Y_k
+        # Δw = Σ_games (Y_{t+1} − Y_t) Σ_k λ^{t−k} ∇Y_k, by Adam's measure
         update = credited(self.trace, error)
         parameters = list(self.network.parameters())
         for parameter, part in zip(parameters, update.split([one.numel() for one in parameters]), strict=True):
