@@ -54,7 +54,9 @@ def test_plays_as_openspiel_does_move_for_move() -> None:
             assert (board[0], -board[25]) == (state.board(0, 100), state.board(1, 100))
 
 
-def play_on(boards, generator):  # type: ignore[no-untyped-def]
+def play_on(
+    boards: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Any whole turn of each game; a game that is over begins anew."""
     dice = torch.randint(1, 7, (len(boards), 2), generator=generator)
     after, games = afterstates(boards, dice)

@@ -22,8 +22,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from neurarium.errors import InvalidValue, NotFinite, require
-from neurarium.parts.games import Game, Positions, rows
-from neurarium.parts.tree_nodes import ENDED, NEW, bare, subtrees
+from neurarium.parts.games import Game, Positions
+from neurarium.parts.tree_nodes import ENDED, NEW, bare, picked, subtrees
 from neurarium.parts.tree_nodes import Tree as Tree  # known from here as well: it is what a search grows
 
 FIRST = 1e9  # UCT's score of an action not yet taken: above every mean and bonus
@@ -184,7 +184,7 @@ class Search:
         if not len(new):
             return values
         edges, parents, games = last[new], parents[new], games[new]
-        positions = self.game.play(rows(tree.positions, parents), edges - parents * actions)
+        positions = self.game.play(picked(tree.positions, parents), edges - parents * actions)
         values[new] = positions.outcome
         going = (~positions.over).nonzero().squeeze(1)
         if len(going) < len(new):
@@ -192,15 +192,16 @@ class Search:
             tree.children.view(-1)[ended] = ENDED
             tree.weights.view(-1)[ended] = 0
             positions, new, edges, parents, games = (
-                rows(positions, going),
+                picked(positions, going),
                 *(which[going] for which in (new, edges, parents, games)),
             )
         if len(new):
             nodes = tree.used[games]
             tree.children.view(-1)[edges] = nodes
-            tree.parents[games, nodes] = parents % tree.parents.shape[1]
+            first = games * tree.parents.shape[1]
+            tree.parents.view(-1)[first + nodes] = parents - first
             tree.used[games] += 1
-            values[new] = self._grow(tree, games * tree.parents.shape[1] + nodes, positions)
+            values[new] = self._grow(tree, first + nodes, positions)
         return values
 
     def back_up(self, tree: Tree, ways: Ways, values: Float[Tensor, " K"]) -> None:
@@ -245,7 +246,7 @@ class Search:
         top = tree.children[games, 0, actions]
         moved, fresh = subtrees(tree, top), (top < 0).nonzero().squeeze(1)
         if len(fresh):
-            self._plant(moved, fresh, self.game.play(rows(roots, fresh), actions[fresh]))
+            self._plant(moved, fresh, self.game.play(picked(roots, fresh), actions[fresh]))
         return moved
 
     def _plant(self, tree: Tree, games: Int64[Tensor, " K"], positions: Positions) -> None:
@@ -255,7 +256,7 @@ class Search:
         for field, given in zip(tree.positions, positions, strict=True):
             field[first] = given
         if len(going):
-            self._grow(tree, first[going], rows(positions, going))
+            self._grow(tree, first[going], picked(positions, going))
 
     def _grow(self, tree: Tree, nodes: Int64[Tensor, " K"], positions: Positions) -> Float[Tensor, " K"]:
         """Fill nodes with positions that are not over and what the evaluator says of them.

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from neurarium.parts.games import Positions, rows
+from neurarium.parts.games import Positions
 
 NEW, ENDED = -1, -2  # in place of a child: nobody has been there; the game ends there
 
@@ -52,7 +52,12 @@ class Tree:
     def roots(self) -> Positions:
         """Where the games stand."""
         games, nodes = self.reaches.shape
-        return rows(self.positions, torch.arange(games, device=self.reaches.device) * nodes)
+        return picked(self.positions, torch.arange(games, device=self.reaches.device) * nodes)
+
+
+def picked(positions: Positions, index: Int64[Tensor, " K"]) -> Positions:
+    """Some of the games by number: `games.rows` without masks, in a third of the time."""
+    return Positions(*(field.index_select(0, index) for field in positions))
 
 
 def bare(positions: Positions, *, nodes: int, actions: int) -> Tree:

@@ -11,11 +11,11 @@ from typing import Annotated
 import torch
 from tyro.conf import Positional, arg
 
-from neurarium import __version__
 from neurarium.errors import InvalidValue, RunError
 from neurarium.parts.games import Player, Positions
 from neurarium.running.command_line import parse
 from neurarium.running.seeds import generator
+from neurarium.running.train import versions
 from neurarium.uses.players import is_name, lay_table, player_named
 from neurarium.worlds.go import KO, NOWHERE, PASSED, Go
 
@@ -168,7 +168,7 @@ class Engine:
 COMMANDS: dict[str, Callable[[Engine, list[str]], str]] = {
     "protocol_version": lambda engine, words: "2",
     "name": lambda engine, words: "neurarium",
-    "version": lambda engine, words: __version__,
+    "version": lambda engine, words: versions()["neurarium"],
     "known_command": Engine.known_command,
     "list_commands": lambda engine, words: "\n".join(COMMANDS),
     "quit": Engine.quit,

@@ -277,8 +277,8 @@ def plane(environment: str, seen: Float[Tensor, "N D"], *, side: int) -> Plane:
         seen: what was seen of it.
         side: points along each side.
 
-    >>> plane("CartPole-v1", torch.zeros(5, 4), side=3).states[:, 2].round(decimals=2).tolist()
-    [-0.21, 0.0, 0.21, -0.21, 0.0, 0.21, -0.21, 0.0, 0.21]
+    >>> plane("CartPole-v1", torch.zeros(5, 4), side=3).states[:, 3].tolist()
+    [-2.5, -2.5, -2.5, 0.0, 0.0, 0.0, 2.5, 2.5, 2.5]
     """
     second = min(1, seen.shape[1] - 1)
     low, high = torch.quantile(seen[:100_000], torch.tensor([MARGIN, 1 - MARGIN], device=seen.device), dim=0).cpu()

@@ -97,11 +97,10 @@ def turns_of(boards: list[torch.Tensor]) -> list[Turns]:
 
 def updates(learner: TDGammon, boards: list[torch.Tensor]) -> torch.Tensor:
     """The sum of all updates over a game with the weights held fixed."""
-    learner.lr, total = 0.0, 0.0
+    learner.lr, total = 0.0, torch.zeros(())
     for batch in turns_of(boards):
         learner.learn(batch)
         total = total - torch.cat([p.grad.flatten() for p in learner.network.parameters() if p.grad is not None])
-    assert isinstance(total, torch.Tensor)
     return total
 
 
@@ -161,8 +160,7 @@ def test_the_turn_chosen_is_the_best_of_all() -> None:
 def test_move_by_move_it_plays_the_turns_it_would_choose() -> None:
     learner = learner_of(40)
     game, player = learner.game, learner.player(generator=chance())
-    assert isinstance(learner, Plays)
-    assert isinstance(player, Advises)
+    assert all(isinstance(one, kind) for one, kind in ((learner, Plays), (player, Advises)))
     positions = game.start(40)
     positions.record[:20] = torch.tensor([3, 3, 0])  # doubles: two actions a turn
     wanted = learner.choose(game.seen(positions), positions.record[:, :2])
@@ -244,7 +242,7 @@ def test_pubeval_makes_legal_turns_and_beats_chance() -> None:
         ({"lr": -1.0}, r"lr is -1.0"),
     ],
 )
-def test_values_outside_their_rule_are_refused(options: dict[str, float], message: str) -> None:
+def test_values_outside_their_rule_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         learner_of(1, **options)
 

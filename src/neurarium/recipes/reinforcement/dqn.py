@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from neurarium.parts.dense import dense
 from neurarium.parts.replay import Replay
 from neurarium.parts.returns import Lookahead
 from neurarium.parts.schedules import cosine
+from neurarium.recipes.reinforcement.policy_gradient import SIDE, draw_map
 from neurarium.running.pictures import panels
 from neurarium.running.recipe import Expect, recipe
 from neurarium.running.run import Result, Run
@@ -19,14 +19,13 @@ from neurarium.running.trace import Line
 from neurarium.systems.reinforcement.dqn import DQN, Ended, Replayed
 from neurarium.worlds.vectors import Plane, load_vectors, plane, trial
 
-SIDE = 121  # points along each side of a map
 DOTS = 4000  # replayed states drawn at most
 GLANCE = 20  # episodes of an evaluation in passing
 
 
 @recipe(
     expects=[Expect("mean_return", at_least=475)],
-    smoke=dict(steps=400, batch=64, beginning=500, episodes=20),
+    smoke=dict(steps=150, batch=64, beginning=300, episodes=10),
     control=dict(lr=0.0),
 )
 def dqn(
@@ -99,14 +98,13 @@ def dqn(
         steps=n_step,
         beginning=beginning,
     )
-    trials = load_vectors(environment, copies=GLANCE, generator=run.generator("glance"), device=run.device)
 
-    def glance() -> dict[str, float]:
-        return {"return": float(trial(trials, learner.best_actions).returns.mean())}
+    def tried(count: int, purpose: str) -> Tensor:
+        trials = load_vectors(environment, copies=count, generator=run.generator(purpose), device=run.device)
+        return trial(trials, learner.best_actions).returns
 
-    run.fit(learner, stream, steps=steps, evaluate=glance)
-    trials = load_vectors(environment, copies=episodes, generator=run.generator("evaluation"), device=run.device)
-    returns = trial(trials, learner.best_actions).returns
+    run.fit(learner, stream, steps=steps, evaluate=lambda: {"return": float(tried(GLANCE, "glance").mean())})
+    returns = tried(episodes, "evaluation")
     if run.renders:
         replayed = stream.replay.everything().states
         view = plane(environment, replayed, side=SIDE)
@@ -144,22 +142,11 @@ def draw_values(learner: DQN, view: Plane) -> Figure:
     two = values.shape[1] == 2
     margin = values[:, 1] - values[:, 0] if two else best[:, 0] - best[:, 1]
     figure, (worth, ahead) = panels(1, 2, width=4.4, height=3.6)
-    draw_map(figure, worth, best[:, 0], view, "max Q(s, ·)", "viridis", signed=False)
+    draw_map(figure, worth, best[:, 0], view, "max Q(s, ·)")
+    most = float(margin.abs().max())
     title = "Q(s, 1) − Q(s, 0)" if two else "best above second best"
-    draw_map(figure, ahead, margin, view, title, "RdBu_r", signed=two)
+    draw_map(figure, ahead, margin, view, title, between=(-most, most) if two else None)
     return figure
-
-
-def draw_map(figure: Figure, ax: Axes, values: Tensor, view: Plane, title: str, colours: str, *, signed: bool) -> None:
-    """Numbers over a plane as colours, with white at 0 if they are signed."""
-    grid = values.view(SIDE, SIDE).cpu().numpy()
-    image = ax.imshow(grid, origin="lower", aspect="auto", extent=view.extent, cmap=colours)
-    if signed:
-        most = float(abs(grid).max())
-        image.set_clim(-most, most)
-    figure.colorbar(image, ax=ax)
-    ax.set(xlabel=view.names[0], ylabel=view.names[1], title=title)
-    ax.grid(False)
 
 
 def draw_replay(states: Tensor, view: Plane) -> Figure:
@@ -169,6 +156,6 @@ def draw_replay(states: Tensor, view: Plane) -> Figure:
     places = states[shown.to(states.device)].cpu()
     age = (shown - len(states) + 1).numpy()
     dots = ax.scatter(places[:, view.axes[0]], places[:, view.axes[1]], c=age, s=4, cmap="viridis", linewidths=0)
-    figure.colorbar(dots, ax=ax, label="steps ago")
+    figure.colorbar(dots, ax=ax, label="steps from now")
     ax.set(xlabel=view.names[0], ylabel=view.names[1], title=f"{len(states):,} replayed states")
     return figure

@@ -37,7 +37,7 @@ SHADES = {1: "#cfe3f5", 0: "#eeeeee", -1: "#f6d3d8"}  # won for x, drawn, won fo
 
 @recipe(
     expects=[Expect("losses", equals=0), Expect("prune_ratio", at_most=0.2)],
-    smoke=dict(depth=4, positions=1),
+    smoke=dict(depth=2, positions=3),
     control=dict(depth=1),
     exempt=dict(
         resumes="it looks ahead and learns nothing, so there is no fit to resume",
@@ -66,7 +66,7 @@ def minimax(
     find the same values. Look at the nodes against the depth, and at a small tree with its values and cut branches.
 
     Args:
-        game: tic_tac_toe, connect_four, go:SIZE, or a game of OpenSpiel for two, open and zero-sum: breakthrough, othello, ...
+        game: tic_tac_toe, connect_four, go:SIZE, or an open zero-sum game of OpenSpiel: breakthrough, othello, ...
         depth: plies to look ahead (default: 9 in tic-tac-toe, its whole length, and 4 in other games).
         heuristic: guess the value at the depth limit by open lines, or area in Go; otherwise, and elsewhere, by 0.
         positions: further positions, two plies from the start, at which nodes are counted.
@@ -216,7 +216,7 @@ def draw_tree(table: Table) -> Figure:
     nodes = list(placed(root, (), depth, iter(range(10_000))))
     places = {path: (x, -len(path)) for path, _, x in nodes}
     figure, [ax] = panels(
-        width=max(6.0, (0.62 if boards else 0.36) * (1 + max(x for x, _ in places.values()))), height=1.15 * (depth + 1)
+        width=max(6.0, (0.62 if boards else 0.5) * (1 + max(x for x, _ in places.values()))), height=1.15 * (depth + 1)
     )
     for path, state, _ in nodes:
         cut = path not in seen

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from neurarium.errors import require
 from neurarium.parts.dense import dense
@@ -27,7 +28,7 @@ MOST = 4  # actions drawn
         Expect("steps_used", at_most=150_000),
         Expect("seconds", at_most=30, timing=True),
     ],
-    smoke=dict(steps=6, enough=400, episodes=20),
+    smoke=dict(steps=5, enough=300, episodes=10),
     control=dict(lr=0.0),
 )
 def policy_gradient(
@@ -107,16 +108,23 @@ def draw_returns(lines: Sequence[Line]) -> Figure:
 def draw_policy(learner: PolicyGradient, view: Plane) -> Figure:
     """How likely each action but the first is over a plane of what is seen, and what the baseline expects there."""
     chances = torch.softmax(learner.policy(view.states), dim=1).T[1 : MOST + 1]
-    maps = [(f"chance of action {number}", chance, "RdBu_r") for number, chance in enumerate(chances, start=1)]
+    figure, axes = panels(1, len(chances) + (learner.value is not None), width=4.4, height=3.6)
+    for number, (ax, chance) in enumerate(zip(axes, chances, strict=False), start=1):
+        draw_map(figure, ax, chance, view, f"chance of action {number}", between=(0, 1))
     if learner.value is not None:
-        maps.append(("return expected", learner.value(view.states).squeeze(-1), "viridis"))
-    figure, axes = panels(1, len(maps), width=4.4, height=3.6)
-    for ax, (title, values, colours) in zip(axes, maps, strict=True):
-        grid = values.view(SIDE, SIDE).cpu().numpy()
-        image = ax.imshow(grid, origin="lower", aspect="auto", extent=view.extent, cmap=colours)
-        if colours == "RdBu_r":
-            image.set_clim(0, 1)
-        figure.colorbar(image, ax=ax)
-        ax.set(xlabel=view.names[0], ylabel=view.names[1], title=title)
-        ax.grid(False)
+        draw_map(figure, axes[-1], learner.value(view.states).squeeze(-1), view, "return expected")
     return figure
+
+
+def draw_map(
+    figure: Figure, ax: Axes, values: Tensor, view: Plane, title: str, *, between: tuple[float, float] | None = None
+) -> None:
+    """Numbers over a plane as colours; between two bounds, as blue and red with white in the middle."""
+    grid = values.view(SIDE, SIDE).cpu().numpy()
+    colours = "viridis" if between is None else "RdBu_r"
+    image = ax.imshow(grid, origin="lower", aspect="auto", extent=view.extent, cmap=colours)
+    if between is not None:
+        image.set_clim(*between)
+    figure.colorbar(image, ax=ax)
+    ax.set(xlabel=view.names[0], ylabel=view.names[1], title=title)
+    ax.grid(False)

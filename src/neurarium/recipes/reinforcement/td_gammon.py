@@ -6,7 +6,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon
-from torch import Tensor
 
 from neurarium.errors import require
 from neurarium.running.pictures import COLOURS, panels
@@ -19,6 +18,7 @@ from neurarium.worlds.backgammon_moves import opening
 from neurarium.worlds.backgammon_rivals import any_turn, play_sides, pubeval_installed
 from neurarium.worlds.backgammon_rivals import pubeval as pubeval_side
 
+HALF = 0.49  # progress at the step before the second half
 LOOK = 5  # share of the matches' games that a look during the training plays: one in so many
 ROLLS = [(low, high) for low in range(1, 7) for high in range(low + 1, 7)]  # a game begins with no double
 WOOD, DARK, LIGHT = "#f3ead8", "#b98b5e", "#dcc39c"
@@ -33,7 +33,7 @@ TALL = 5  # checkers of a point that are drawn
         Expect("games_per_second", at_least=60, timing=True),
         Expect("games_per_second", at_least=60, timing=True, given={"pubeval": False}),
     ],
-    smoke=dict(steps=120, games=32, hidden=20, matches=100),
+    smoke=dict(steps=200, games=32, hidden=10, decay=0.95, lr=0.02, matches=100, looks=2, pubeval=False),
     control=dict(lr=0.0),
 )
 def td_gammon(
@@ -45,6 +45,7 @@ def td_gammon(
     decay: float = 0.7,
     lr: float = 0.01,
     matches: int = 2000,
+    looks: int = 10,
     pubeval: bool = True,
 ) -> Result:
     """A small network learns backgammon from nothing but games against itself.
@@ -63,6 +64,7 @@ def td_gammon(
         decay: λ, from 0 to 1: how much of a change of mind earlier guesses get; 1 is Monte Carlo.
         lr: Adam's step size; 0 learns nothing (the negative control).
         matches: games against each opponent at the end; a fifth of them at each look before.
+        looks: how often it is met so during the training, evenly spread.
         pubeval: whether to meet pubeval; left out where gnubg_nn is not installed.
     """
     require(matches >= 1, f"matches is {matches}; a match has at least 1 game")
@@ -80,10 +82,10 @@ def td_gammon(
     def evaluate() -> dict[str, float]:
         pace.stop()
         measures = {**meet(-(-matches // LOOK)), "games": float(learner.finished)}
-        pace.start(counts=learner.progress >= 0.5)
+        pace.start(counts=learner.progress >= HALF)
         return measures
 
-    run.fit(learner, stream, steps=steps, evaluate=evaluate)
+    run.fit(learner, stream, steps=steps, evaluate=evaluate, evaluations=looks)
     if run.renders:
         if lines := [line for line in run.trace.lines() if "win_random" in line.measures]:
             run.picture("learning", draw_learning(lines))
@@ -131,7 +133,7 @@ def draw_learning(lines: list[Line]) -> Figure:
             ax.plot(played, [100 * line.measures[f"win_{rival}"] for line in lines], "o-", label=f"against {label}")
     ax.axhline(50, color="#999999", linewidth=0.8, linestyle=":")
     ax.set(xlabel="games of self-play", ylabel="games won (%)", ylim=(0, 102), title="TD-Gammon learns")
-    ax.legend(loc="center right")
+    ax.legend(loc="lower right")
     return figure
 
 
@@ -143,13 +145,14 @@ def draw_opening(learner: TDGammon) -> Figure:
     draw_board(left, opening().tolist())
     left.set_title("the one to move goes from 24 to 1", fontsize=10)
     values = [100 * chances[roll] for roll in order]
+    low, span = min(values), max(values) - min(values) + 1
     right.barh(range(len(ROLLS)), values, color=COLOURS[0], height=0.7)
-    low, high = min(values), max(values)
-    for place, (roll, value) in enumerate(zip(order, values, strict=True)):
+    for place, value in enumerate(values):
         right.text(value, place, f" {value:.1f}", va="center", fontsize=8)
-        right.text(low - 0.5, place, f"{ROLLS[roll][1]}-{ROLLS[roll][0]}   {words[roll]}", va="center", fontsize=8)
-    right.set(yticks=[], xlim=(low - 0.55 - 0.6 * (high - low + 1), high + 0.25 * (high - low + 1)))
-    right.set(xlabel="chance to win (%)", title="its best first move of each roll")
+    names = [f"{words[roll]:>12}   {ROLLS[roll][1]}-{ROLLS[roll][0]}" for roll in order]
+    right.set_yticks(range(len(ROLLS)), names, family="monospace", fontsize=8)
+    right.set(xlim=(low - 0.4 * span, low + 1.2 * span), xlabel="chance to win (%)")
+    right.set_title("its best first move of each roll", fontsize=10)
     right.grid(visible=False)
     return figure
 
@@ -162,8 +165,8 @@ def opening_moves(learner: TDGammon) -> tuple[list[str], list[float]]:
     positions = positions._replace(
         player=torch.ones_like(positions.player), record=torch.cat((rolls, torch.zeros_like(rolls[:, :1])), 1)
     )
-    best: Tensor = Weigher(learner).weigh(positions).max(1)
-    return [game.word(action, positions, row) for row, action in enumerate(best.indices.tolist())], best.values.tolist()
+    chances, actions = Weigher(learner).weigh(positions).max(1)
+    return [game.word(action, positions, row) for row, action in enumerate(actions.tolist())], chances.tolist()
 
 
 def draw_board(ax: Axes, board: list[int]) -> None:

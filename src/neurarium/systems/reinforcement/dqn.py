@@ -84,8 +84,8 @@ class DQN(Learner[Lookahead]):
     >>> batch = Lookahead(seen, arms, arms.float(), seen, torch.zeros(2))
     >>> for _ in range(100):
     ...     measures = learner.learn(batch)
-    >>> learner.value(seen[:1]).round(decimals=2).tolist()
-    [[0.0, 1.0]]
+    >>> torch.allclose(learner.value(seen[:1]), torch.tensor([[0.0, 1.0]]), atol=0.05)
+    True
     """
 
     channels_last = False
