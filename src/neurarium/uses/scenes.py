@@ -1,6 +1,7 @@
 """Scenes: one moment of an episode or a game as a picture. A cart with its pole, a grid, a board."""
 
 from functools import cache
+from math import cos, sin
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def cart_pole(state: np.ndarray, words: str) -> Image.Image:
     """
     image, pen = canvas(*CART_POLE)
     unit, ground = FINE * METRE, FINE * (CART_POLE[1] - MARGIN - 24)
-    place = FINE * CART_POLE[0] / 2 + float(state[0]) * unit
+    along, angle = float(state[0]), float(state[2])
+    place = FINE * CART_POLE[0] / 2 + along * unit
     ends = [FINE * CART_POLE[0] / 2 + side * TRACK * unit for side in (-1, 1)]
     pen.line([ends[0], ground, ends[1], ground], fill=INK, width=FINE * 2)
     for end in ends:
@@ -45,7 +47,7 @@ def cart_pole(state: np.ndarray, words: str) -> Image.Image:
         disc(pen, place + wheel * wide, ground - 5 * FINE, 6 * FINE, INK)
     top = ground - 8 * FINE - high
     pen.rounded_rectangle([place - wide, top, place + wide, top + high], radius=5 * FINE, fill=COLOURS[0])
-    tip = (place + TALL * unit * np.sin(state[2]), top - TALL * unit * np.cos(state[2]))
+    tip = (place + TALL * unit * sin(angle), top - TALL * unit * cos(angle))
     pen.line([place, top + 4 * FINE, *tip], fill=COLOURS[3], width=FINE * 8)
     disc(pen, *tip, 4 * FINE, COLOURS[3])
     disc(pen, place, top + 4 * FINE, 4 * FINE, INK)
@@ -65,7 +67,7 @@ def grid(environment: Any, where: Grid, state: int, words: str) -> Image.Image:
     if hasattr(environment, "decode"):
         taxi(pen, environment, state, cell)
     else:
-        [(row, column)] = np.argwhere(where.states == state)
+        [(row, column)] = np.argwhere(where.states == state).tolist()
         walker(pen, row, column, cell, COLOURS[3])
     return finished(image, pen, words)
 

@@ -319,7 +319,8 @@ class SelfPlay:
         positions, began = self.positions, self.began
         boards = self.game.seen(positions)
         after = self.game.turn(positions, self.learner.choose(boards, positions.record[:, :2]))
-        self.positions = where(after.over, self.game.start(len(boards), boards.device), after)
+        fresh = self.game.start(len(boards), boards.device) if after.over.any() else after
+        self.positions = where(after.over, fresh, after)
         self.began = after.over
         return Turns(boards, self.game.seen(after), after.over & (after.outcome != 0), began)
 
