@@ -169,8 +169,8 @@ def peer() -> Callable[[], float]:
 def benchmark() -> Benchmark:
     """Games of self-play learned from in a second."""
     work = (
-        f"backgammon self-play with an update after every turn: 198 inputs, {HIDDEN} hidden units, λ = {DECAY}, from the "
-        f"same trained weights; ours {GAMES} games at once, the peer one"
+        f"backgammon self-play with an update after every turn: 198 inputs, {HIDDEN} hidden units, λ = {DECAY}, from "
+        f"the same trained weights; ours {GAMES} games at once, the peer one"
     )
     return Benchmark("td_gammon", work, "games", ours, peer, "NumPy and plain Python", 2.0)
 

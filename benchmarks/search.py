@@ -77,9 +77,10 @@ def openspiel_peer() -> Callable[[], float]:
         def ask(self, state: Any) -> tuple[float, Any]:
             key = str(state)
             if key not in self.known:
-                planes = np.array(state.observation_tensor(state.current_player()), np.float32).reshape(1, 3, 6, 7)
-                with torch.inference_mode():  # theirs are own, other, empty, the lowest row first
-                    logits, value = net(torch.from_numpy(planes[:, :2, ::-1].copy()))
+                mover = state.current_player()
+                planes = np.array(state.observation_tensor(mover), np.float32).reshape(1, 3, 6, 7)
+                with torch.inference_mode():  # theirs are the first's, the second's and empty, the lowest row first
+                    logits, value = net(torch.from_numpy(planes[:, [mover, 1 - mover], ::-1].copy()))
                 self.known[key] = float(value), logits[0].numpy()
             return self.known[key]
 
@@ -128,7 +129,7 @@ def mctx_peer() -> Callable[[], float]:
 
     def search(weights: Any, key: Any, board: Any) -> Any:
         logits, value = asked(np, jax, weights, board)
-        root = mctx.RootFnOutput(logits, value, (board, np.zeros(len(board), bool)))
+        root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=(board, np.zeros(len(board), bool)))
         span = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
         options = dict(invalid_actions=board[:, 0] != 0, dirichlet_fraction=0.0, pb_c_init=EXPLORATION, qtransform=span)
         return mctx.muzero_policy(weights, key, root, recurrent, SIMULATIONS, **options).action_weights
