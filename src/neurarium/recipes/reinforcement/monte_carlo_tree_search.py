@@ -46,7 +46,7 @@ Edge: TypeAlias = tuple[int, int]
         Expect("optimal_moves", at_least=0.78),
         Expect("simulations_per_second", at_least=1000, timing=True),
     ],
-    smoke=dict(simulations=60, positions=60),
+    smoke=dict(simulations=50, positions=40),
     control=dict(simulations=1),
     exempt=dict(
         resumes="it searches and learns nothing, so there is no fit to resume",
