@@ -32,7 +32,7 @@ def test_tic_tac_toe_is_played_nearly_perfectly() -> None:
 def test_it_beats_chance() -> None:
     game = tic_tac_toe()
     positions, random = game.start(40), Chance(game, generator=chance())
-    searching = uct_player(game, simulations=40, generator=chance())
+    searching = uct_player(game, simulations=60, generator=chance())
     while not positions.over.all():
         player = random if int(positions.moves.max()) % 2 else searching
         positions = game.play(positions, player.choose(positions))
@@ -55,7 +55,7 @@ def ignorant(positions: Positions) -> Evaluation:
 
 def test_a_temperature_draws_by_visits() -> None:
     search = Search(connect_four(), ignorant, simulations=20)
-    start = connect_four().start(2000)
+    start = connect_four().start(1000)
     drawn = SearchPlayer(search, temperature=1.0, generator=chance()).choose(start).bincount(minlength=7)
     visits = root_visits(search.run(connect_four().start(1)))[0]
     torch.testing.assert_close(drawn / 1000, visits / 20, rtol=0, atol=0.05)
