@@ -33,7 +33,7 @@ TALL = 5  # checkers of a point that are drawn
         Expect("games_per_second", at_least=60, timing=True),
         Expect("games_per_second", at_least=60, timing=True, given={"pubeval": False}),
     ],
-    smoke=dict(steps=200, games=32, hidden=10, decay=0.95, lr=0.02, matches=60, looks=1, pubeval=False),
+    smoke=dict(steps=300, hidden=20, decay=0.95, lr=0.02, matches=60, looks=1, pubeval=False),
     control=dict(lr=0.0),
 )
 def td_gammon(
