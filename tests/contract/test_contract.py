@@ -1,5 +1,6 @@
 """The contract over the whole catalogue."""
 
+import jaxtyping
 import pytest
 
 from neurarium.running.catalogue import catalogue
@@ -7,6 +8,7 @@ from neurarium.running.contract import ALL_CHECKS, check
 from neurarium.running.probes import Bench
 
 RECIPES = catalogue()
+CHECKED = ("finishes",)  # with type checks in signatures
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +17,15 @@ def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
     return {name: Bench(entry, tmp_path_factory.mktemp(name)) for name, entry in RECIPES.items()}
 
 
+@pytest.fixture
+def _typed(monkeypatch: pytest.MonkeyPatch, check_name: str) -> None:
+    """Check types in signatures in one run of each recipe: they would only slow down the others, which do the same."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", check_name not in CHECKED)
+
+
 @pytest.mark.parametrize("check_name", ALL_CHECKS)
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.usefixtures("_typed")
 def test_contract(benches: dict[str, Bench], recipe: str, check_name: str) -> None:
     finding = check(benches[recipe], check_name)
     assert finding.fine, f"{recipe} breaks '{check_name}': {finding.text}"

@@ -32,7 +32,9 @@ def test_fits_of_very_different_length_share_a_logarithmic_axis() -> None:
 @pytest.mark.parametrize("shape", [(5, 1, 4, 4), (5, 3, 4, 4), (5, 4, 4)])
 def test_a_sheet_takes_grey_and_colour(shape: tuple[int, ...]) -> None:
     figure = sheet(torch.rand(shape), titles=list("abcde"))
-    assert len(figure.axes) == 6  # 2 rows of 3
+    [ax] = figure.axes
+    assert [text.get_text() for text in ax.texts] == list("abcde")
+    assert [text.get_position()[0] for text in ax.texts][:3] == sorted(text.get_position()[0] for text in ax.texts[:3])
     assert size(png(figure))[0] > 100
 
 

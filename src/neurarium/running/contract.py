@@ -28,6 +28,7 @@ from neurarium.running.probes import (
     has_gradient,
     interrupt,
     learned_in,
+    look_once,
     must_be_better,
     must_be_same,
     must_refuse,
@@ -35,7 +36,6 @@ from neurarium.running.probes import (
 )
 from neurarium.running.recipe import CHECKS
 from neurarium.running.states import copy_state, difference
-from neurarium.running.train import resume
 
 STEPS_LOOKED_AT = 5  # steps at the start of a fit in which every parameter must be reached by a gradient
 
@@ -83,16 +83,18 @@ def check_resumes(bench: Bench) -> None:
     whole = bench.remains(bench.plain())
     if not bench.fits:
         raise Broken("it makes no fit, so there is nothing to resume; exempt it with that reason")
-    for number, fit in enumerate(list(bench.fits)):
+    stops = []
+    for number, fit in enumerate(bench.fits):
         middle = max(1, fit.step // 2)
         # The first fit at its edges too; a recipe of many fits runs the same loop in the others.
-        for stop_at in sorted({1, middle, max(1, fit.step - 1)}) if number == 0 else [middle]:
-            interrupt(bench, number, stop_at)
-            must_be_same(
-                whole,
-                bench.remains(resume(bench.folder, renders=False)),
-                f"stopped at step {stop_at} of '{fit.name}' and resumed, it differs",
-            )
+        edges = {1, max(1, fit.step - 1)} if number == 0 else set()
+        stops += [(fit.name, step) for step in sorted({middle} | edges)]
+    if difference(whole, bench.remains(interrupt(bench, stops))) is None:
+        return
+    for name, step in stops:  # which of them it was
+        ended = bench.remains(interrupt(bench, [(name, step)]))
+        must_be_same(whole, ended, f"stopped at step {step} of '{name}' and resumed, it differs")
+    raise Broken(f"stopped at {stops} in turn and resumed each time, it differs")
 
 
 def check_watching(bench: Bench) -> None:
@@ -102,6 +104,8 @@ def check_watching(bench: Bench) -> None:
         fit.evaluate = fit.draw = None
 
     watched = learned_in(bench.plain())
+    if not bench.fits:
+        return
     unwatched = learned_in(bench.run(before_fit=blind))
     must_be_same(
         watched, unwatched, "looking at the run changes what it learns (a generator is shared, or a mode left on)"
@@ -165,7 +169,10 @@ def check_learns(bench: Bench) -> None:
         raise Broken("it promises nothing, so nothing can be learned or missed; exempt it with that reason")
     promise = next(expect for expect in bench.recipe.expects if not expect.timing)
     learned = [bench.plain(seed=seed).result["measures"][promise.measure] for seed in (0, 1)]
-    control = [bench.run(seed=seed, **bench.recipe.control).result["measures"][promise.measure] for seed in (0, 1)]
+    control = [
+        bench.run(seed=seed, before_fit=look_once, **bench.recipe.control).result["measures"][promise.measure]
+        for seed in (0, 1)
+    ]
     must_be_better(promise, learned, control, f"{promise.measure} of the negative control {dict(bench.recipe.control)}")
     if bench.fits and promise.graded:  # a place that must be met may hold before anything is learned
         frozen = [bench.run(seed=seed, before_fit=freeze).result["measures"][promise.measure] for seed in (0, 1)]

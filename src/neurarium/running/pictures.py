@@ -113,19 +113,19 @@ def sheet(images: Tensor, *, columns: int | None = None, titles: Sequence[str] =
         titles: one above each image.
         scale: size of an image in inches.
     """
-    images = images.detach().float().cpu()
     images = images.unsqueeze(1) if images.ndim == 3 else images
-    require(images.ndim == 4 and images.shape[1] in (1, 3), f"images of shape {tuple(images.shape)} cannot be drawn")
-    count = len(images)
-    columns = columns or int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    figure, axes = panels(rows, columns, width=scale, height=scale * (1.25 if titles else 1.0))
-    for place, ax in enumerate(axes):
-        ax.axis("off")
-        if place < count:
-            ax.imshow(_stretched(images[place]), cmap="gray", interpolation="nearest", aspect="equal")
-            if titles:
-                ax.set_title(titles[place], fontsize=7)
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    rows = -(-len(images) // columns)
+    height, width = images.shape[-2:]
+    above = -(-height // 4) if titles else 0
+    figure, [ax] = panels(width=scale * columns, height=scale * rows * (1.25 if titles else 1.0))
+    canvas = tiled(_stretched(images), columns=columns, above=above)
+    ax.imshow(canvas.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.axis("off")
+    for place, title in enumerate(titles):
+        row, column = divmod(place, columns)
+        top, middle = row * (height + above + 1) + above, column * (width + 1) + width / 2
+        ax.text(middle - 0.5, top - 1, title, fontsize=7, horizontalalignment="center", verticalalignment="bottom")
     return figure
 
 
@@ -146,8 +146,8 @@ def mosaic(images: Tensor, *, columns: int | None = None, scale: float = 0.5) ->
     return figure
 
 
-def tiled(images: Tensor, *, columns: int, gap: int = 1) -> Tensor:
-    """Images (N, C, H, W) from 0 to 1 as one (C, rows, columns), with a light gap between.
+def tiled(images: Tensor, *, columns: int, gap: int = 1, above: int = 0) -> Tensor:
+    """Images (N, C, H, W) from 0 to 1 as one (C, rows, columns), with a light gap between and space above each.
 
     >>> tiled(torch.zeros(3, 1, 4, 4), columns=2).shape
     torch.Size([1, 9, 9])
@@ -156,17 +156,18 @@ def tiled(images: Tensor, *, columns: int, gap: int = 1) -> Tensor:
     require(images.ndim == 4 and images.shape[1] in (1, 3), f"images of shape {tuple(images.shape)} cannot be drawn")
     count, channels, height, width = images.shape
     rows = -(-count // columns)
-    canvas = torch.ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    down = height + above + gap
+    canvas = torch.ones(channels, rows * down - gap, columns * (width + gap) - gap)
     for place, image in enumerate(images):
-        top, left = place // columns * (height + gap), place % columns * (width + gap)
+        top, left = place // columns * down + above, place % columns * (width + gap)
         canvas[:, top : top + height, left : left + width] = image
     return canvas
 
 
-def _stretched(image: Tensor) -> np.ndarray:
-    low, high = image.min(), image.max()
-    image = (image - low) / torch.clamp(high - low, min=1e-12)
-    return image.permute(1, 2, 0).squeeze(-1).numpy()
+def _stretched(images: Tensor) -> Tensor:
+    images = images.detach().float().cpu()
+    low, high = images.amin((-3, -2, -1), keepdim=True), images.amax((-3, -2, -1), keepdim=True)
+    return (images - low) / torch.clamp(high - low, min=1e-12)
 
 
 def png(figure: Figure) -> bytes:

@@ -164,6 +164,8 @@ def test_bad_values_are_named() -> None:
         learner.learn(labelled(0))
     with pytest.raises(InvalidValue, match=r"real pictures are \(1, 4, 4\), but made ones \(1, 8, 8\)"):
         learner.learn(Labelled(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)))
+    with pytest.raises(InvalidValue, match=r"the labels have shape \(2, 1\); give one number for each picture"):
+        learner.learn(Labelled(torch.zeros(2, *SHAPE), torch.zeros(2, 1, dtype=torch.int64)))
     with pytest.raises(InvalidValue, match="label 3 is none of the 3 classes, 0 to 2"):
         learner.decode(torch.zeros(1, 4), torch.tensor([3]))
     with pytest.raises(InvalidValue, match=r"noise is \(5,\), but this generator was built for \(4,\)"):

@@ -17,7 +17,7 @@ Shapes: B batch, N units, M patterns.
 """
 
 from collections.abc import Iterator
-from math import erf, erfc, exp, pi, sqrt
+from math import erf, erfc, pi, sqrt
 from typing import Literal, NamedTuple
 
 import torch
@@ -295,10 +295,9 @@ def predicted_overlap(load: float) -> float:
     (0.998, 0.97, 0.0)
     """
     require(load > 0, f"load is {load}, but must be positive")
-    for place in range(ROOTS, 0, -1):
-        root = 6 * place / ROOTS
-        # the largest y with erf(y) = y (√(2α) + (2/√π) e^(−y²)); then m = erf(y)
-        if erf(root) >= root * (sqrt(2 * load) + 2 / sqrt(pi) * exp(-root * root)):
-            # Near 0 both sides are alike, to within rounding: the memory is lost.
-            return erf(root) if root > 0.1 else 0.0
-    return 0.0
+    # the largest y with erf(y) = y (√(2α) + (2/√π) e^(−y²)); then m = erf(y)
+    roots = torch.arange(1, ROOTS + 1, dtype=torch.float64) * (6 / ROOTS)
+    above = roots.erf() >= roots * (sqrt(2 * load) + 2 / sqrt(pi) * (-roots.square()).exp())
+    root = float(roots[above].max()) if above.any() else 0.0
+    # Near 0 both sides are alike, to within rounding: the memory is lost.
+    return erf(root) if root > 0.1 else 0.0

@@ -342,6 +342,13 @@ def check_width(width: int) -> None:
 
 
 def asked(batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """What is told and the real pictures of it: labels and their pictures, or pictures given and what they become."""
+    """What is told and the real pictures of it: labels and their pictures, or pictures given and what they become.
+
+    Raises:
+        InvalidValue: labels that are not one number for each picture.
+    """
     first, second = batch
-    return (second, first) if isinstance(batch, Labelled) else (first, second)
+    if not isinstance(batch, Labelled):
+        return first, second
+    require(second.ndim == 1, f"the labels have shape {tuple(second.shape)}; give one number for each picture")
+    return second, first
