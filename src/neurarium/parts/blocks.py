@@ -19,6 +19,8 @@ from neurarium.errors import require
 from neurarium.parts.simulation import Probe, Rule, Simulated, StateT, simulate
 
 STEPS = 10  # a block: more compile longer and gain little
+# All steps in one loop over the neurons, else most is computed twice.
+OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"max_fusion_size": 4000}
 
 
 def several(rule: Rule[StateT, Tensor, Tensor]) -> Rule[StateT, Tensor, Tensor]:
@@ -60,7 +62,7 @@ class Blocks(Generic[StateT]):
         require(steps >= 1, f"steps is {steps}, but a block needs at least 1")
         self.rule, self.compiled, self.steps = rule, compiled, steps
         # Compiled at the first call, not here.
-        self.block: Callable[..., Any] = torch.compile(several(rule), fullgraph=True, dynamic=False)
+        self.block: Callable[..., Any] = torch.compile(several(rule), fullgraph=True, dynamic=False, options=OPTIONS)
 
     def simulate(
         self, state: StateT, inputs: Float[Tensor, "B T N"], *, keep: bool = False, dt: float | None = None

@@ -18,6 +18,7 @@ Shapes: B batch, T time steps, K steps of a block, N neurons. Units: s outside; 
 """
 
 from dataclasses import dataclass
+from math import e
 from typing import Literal, NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ DT = 2.5e-5  # s, one step
 # s, measured: exponential Euler loses 5 % of the rate; Runge–Kutta diverges at 8e-5 under 500 µA/cm².
 LARGEST = {"exponential_euler": 1e-4, "runge_kutta": 7e-5}
 MILLISECONDS = 1e3  # in a second
-TINY = 1e-30  # keeps 0/0 from a gate's rate, and is lost in any other number
+NEAR = 0.1  # where the next term of a gate's series is below 4e-11
 
 Method = Literal["exponential_euler", "runge_kutta"]
 
@@ -149,25 +150,32 @@ def gates(voltage: Float[Tensor, "*shape"]) -> Gates:
     >>> [round(gate.target.item(), 3) for gate in gates(torch.tensor(-65.0))]  # at rest
     [0.318, 0.053, 0.596]
     """
+    # v in mV above rest; e^(−v/20) and e^(−v/10) are powers of e^(−v/80)
     depolarised = voltage - REST
-    # αₙ = 0.01 (10 − v)/(e^((10 − v)/10) − 1), βₙ = 0.125 e^(−v/80), with v in mV above rest
-    n = 0.1 * ramp((depolarised - 10) / 10), 0.125 * torch.exp(-depolarised / 80)
+    eightieth = torch.exp(-depolarised / 80)
+    twentieth = eightieth.square().square()
+    tenth = twentieth.square()
+    # αₙ = 0.01 (10 − v)/(e^((10 − v)/10) − 1), βₙ = 0.125 e^(−v/80)
+    n = 0.1 * ramp((depolarised - 10) / 10, e * tenth), 0.125 * eightieth
     # αₘ = 0.1 (25 − v)/(e^((25 − v)/10) − 1), βₘ = 4 e^(−v/18)
-    m = ramp((depolarised - 25) / 10), 4 * torch.exp(-depolarised / 18)
+    m = ramp((depolarised - 25) / 10, e**2.5 * tenth), 4 * torch.exp(-depolarised / 18)
     # αₕ = 0.07 e^(−v/20), βₕ = 1/(e^((30 − v)/10) + 1)
-    h = 0.07 * torch.exp(-depolarised / 20), torch.sigmoid((depolarised - 30) / 10)
+    h = 0.07 * twentieth, 1 / (e**3 * tenth + 1)
     # a∞ = α/(α + β), 1/τ = α + β
     return Gates(*(Gate(opening / (opening + closing), opening + closing) for opening, closing in (n, m, h)))
 
 
-def ramp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x/(1 − e^(−x)), and 1 at 0.
+def ramp(x: Float[Tensor, "*shape"], falling: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x/(1 − e^(−x)), and 1 at 0, given e^(−x); near 0 by its series, for the difference loses digits there.
 
-    >>> ramp(torch.tensor([0.0, 10.0, -200.0])).tolist()
-    [1.0, 10.00045394897461, 0.0]
+    >>> x = torch.tensor([0.0, 10.0, -20.0], dtype=torch.float64)
+    >>> [round(value, 6) for value in ramp(x, torch.exp(-x)).tolist()]
+    [1.0, 10.000454, 0.0]
     """
-    x = x + TINY
-    return -x / torch.expm1(-x)
+    near, square = x.abs() < NEAR, x * x
+    # 1 + x/2 + x²/12 − x⁴/720 + …
+    series = 1 + x / 2 + square * (1 / 12 - square / 720)
+    return torch.where(near, series, x / (1 - torch.where(near, 0.5, falling)))
 
 
 def derivative(state: State, current: Float[Tensor, "B N"], membrane: Membrane) -> State:
