@@ -101,13 +101,28 @@ def joined(parts: Sequence[Positions]) -> Positions:
     return Positions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 
+@runtime_checkable
+class NamesMoves(Protocol):
+    """A game whose words for moves depend on the position, as with dice."""
+
+    def words(self, positions: Positions, row: int = 0) -> dict[str, int]:
+        """Every legal move's word, and its action."""
+
+
+def named_moves(game: Game, positions: Positions, row: int = 0) -> dict[str, int]:
+    """Every legal move's word in one of the positions, and its action."""
+    if isinstance(game, NamesMoves):
+        return game.words(positions, row)
+    return {game.word(action): action for action in game.legal(positions)[row].nonzero().flatten().tolist()}
+
+
 def action_of(game: Game, positions: Positions, word: str, row: int = 0) -> int:
     """The legal action that a person means by a word.
 
     Raises:
         InvalidValue: no such word, or an action that is not legal here.
     """
-    legal = {game.word(action).lower(): action for action in game.legal(positions)[row].nonzero().flatten().tolist()}
+    legal = {named.lower(): action for named, action in named_moves(game, positions, row).items()}
     said = " ".join(word.lower().split())
     if said not in legal:
         named = ", ".join(legal) if len(legal) <= MANY else did_you_mean(said, legal)

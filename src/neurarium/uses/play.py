@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated
 
 import torch
 from tyro.conf import Positional, arg
 
-from neurarium.errors import InvalidValue, NeurariumError, did_you_mean, require
-from neurarium.parts.games import MANY, Advises, Game, Player, Positions, action_of
+from neurarium.errors import InvalidValue, NeurariumError, require
+from neurarium.parts.games import MANY, Advises, Game, Player, Positions, action_of, named_moves
 from neurarium.running.command_line import parse
 from neurarium.uses.players import lay_table
 
@@ -18,14 +18,6 @@ moves        what may be played
 hint         what your opponent would think of each move in your place
 undo         take your last move back
 quit         leave the game"""
-
-
-@runtime_checkable
-class NamesMoves(Protocol):
-    """A game whose words for moves depend on the position, as with dice."""
-
-    def words(self, positions: Positions, row: int = 0) -> dict[str, int]:
-        """Every legal move's word, and its action."""
 
 
 class Evening:
@@ -50,9 +42,7 @@ class Evening:
 
     def moves(self) -> dict[str, int]:
         """What may be played, by word."""
-        if isinstance(self.game, NamesMoves):
-            return self.game.words(self.positions)
-        return {self.game.word(a): a for a in self.game.legal(self.positions)[0].nonzero().flatten().tolist()}
+        return named_moves(self.game, self.positions)
 
     def show(self) -> None:
         """The board."""
@@ -88,8 +78,6 @@ class Evening:
         if said.isdecimal():
             require(1 <= int(said) <= len(moves), f"there is no move {said}; the list has {len(moves)}, see moves")
             return list(moves.values())[int(said) - 1]
-        if isinstance(self.game, NamesMoves):
-            raise InvalidValue(f"'{said}' is no legal move here; {did_you_mean(said, moves)}")
         return action_of(self.game, self.positions, said)
 
     def list_moves(self) -> bool:
