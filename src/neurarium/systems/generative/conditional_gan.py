@@ -342,11 +342,7 @@ def check_width(width: int) -> None:
 
 
 def asked(batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """What is told and the real pictures of it: labels and their pictures, or pictures given and what they become.
-
-    Raises:
-        InvalidValue: labels that are not one number for each picture.
-    """
+    """What is told, labels or pictures, and the real pictures of it; a label that is not one number is refused."""
     first, second = batch
     if not isinstance(batch, Labelled):
         return first, second
