@@ -192,7 +192,11 @@ def test_a_recording_goes_on_where_another_ended_and_neurons_are_independent() -
 COMPILED = """
 import torch
 from neurarium.parts.blocks import Blocks
-from neurarium.systems.neuro.hodgkin_huxley import HodgkinHuxley
+from neurarium.systems.neuro.hodgkin_huxley import HodgkinHuxley, gates
+voltage = torch.linspace(-90, 50, 141)  # in single precision; at -55 and -40 a formula is zero over zero
+for quick, exact in zip(torch.compile(gates)(voltage), gates(voltage.double()), strict=True):
+    for one, other in zip(quick, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-6)
 current = 30 * torch.rand(1, 4, dtype=torch.float64)
 for method in ("exponential_euler", "runge_kutta"):
     eager, quick = (HodgkinHuxley(neurons=4, dt=5e-5, method=method, compiled=compiled) for compiled in (False, True))
