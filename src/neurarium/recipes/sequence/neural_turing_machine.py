@@ -62,7 +62,7 @@ class Kind:
 
 KINDS = {
     "copy": Kind(copy, 1, 20, 60, heads=1, rows=128, steps=5000, batch=16, lr=5e-3, eps=1e-4),
-    "repeat_copy": Kind(repeat_copy, 1, 10, 20, heads=1, rows=32, steps=7000, batch=16, lr=5e-3, grows=True),
+    "repeat_copy": Kind(repeat_copy, 1, 10, 20, heads=1, rows=32, steps=6000, batch=16, lr=5e-3, grows=True),
     "associative_recall": Kind(associative_recall, 2, 6, 12, heads=1, rows=128, steps=4000, batch=32),
     "priority_sort": Kind(priority_sort, 10, 10, 12, heads=1, rows=20, steps=12000, batch=32),
 }
@@ -142,7 +142,7 @@ def neural_turing_machine(
         net,
         measures={"bits_right": bits_right},
         targets="some",
-        curriculum=growing(start=2 * most + 2, by=most, until=0.75) if kind.grows else whole,
+        curriculum=growing(start=2 * most + 2, by=most, until=1.0) if kind.grows else whole,
         clip=CLIP,
         optimizer=partial(Adam, fused=True, eps=kind.eps),
         lr=kind.lr if lr is None else lr,
