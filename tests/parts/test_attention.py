@@ -98,6 +98,18 @@ def test_the_fast_form_is_the_written_one(batch: int, heads: int, queries: int, 
     assert torch.allclose(weights.sum(-1), sums)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_few_places_in_bfloat16_are_as_exact_as_bfloat16_is(causal: bool) -> None:
+    exact = [heads_of(2, 3, 6, 4, seed=seed) for seed in range(3)]
+    coarse = [part.detach().bfloat16().requires_grad_() for part in exact]
+    written = attend(*exact, mask=causal_mask(6, 6)[None, None] if causal else None).outputs
+    fast = attend_fast(*coarse, causal=causal)
+    assert fast.dtype == torch.bfloat16
+    assert torch.allclose(fast.double(), written, atol=0.03)
+    slopes = torch.autograd.grad(written.sum(), exact), torch.autograd.grad(fast.sum(), coarse)
+    assert all(torch.allclose(one, other.double(), atol=0.06) for one, other in zip(*slopes, strict=True))
+
+
 def test_one_pair_at_a_time_gives_the_same() -> None:
     query, key, value = (heads_of(1, 1, *sizes).detach() for sizes in ((2, 3), (4, 3), (4, 5)))
     outputs = attend(query, key, value).outputs

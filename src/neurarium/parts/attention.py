@@ -104,11 +104,27 @@ def attend_fast(
         dropout: chance that a weight is left out of the mean.
         causal: query t sees keys up to t (for as many queries as keys, and no mask).
     """
-    places = query.shape[-2], key.shape[-2]
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and max(places) <= SHORT:
-        mask = causal_mask(*places)[None, None] if causal else mask
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and max(query.shape[-2], key.shape[-2]) <= SHORT:
+        if mask is None:
+            return _attend_short(query, key, value, causal=causal, dropout=dropout)
         return attend(query, key, value, mask=mask, dropout=dropout).outputs
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+
+
+def _attend_short(
+    query: Float[Tensor, "B H T d"],
+    key: Float[Tensor, "B H S d"],
+    value: Float[Tensor, "B H S e"],
+    *,
+    causal: bool,
+    dropout: float,
+) -> Float[Tensor, "B H T e"]:
+    # As `attend`, every query seeing a key: so what is hidden needs no more than a low score, added on the way.
+    queries, keys = query.shape[-2], key.shape[-2]
+    low = torch.full((queries, keys), torch.finfo(query.dtype).min if causal else 0.0, dtype=query.dtype)
+    scaled, keys_down = (query / sqrt(query.shape[-1])).flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+    weights = torch.softmax(torch.baddbmm(low.triu(keys - queries + 1), scaled, keys_down), dim=-1)
+    return torch.bmm(drop(weights, dropout), value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
 
 def causal_mask(queries: int, keys: int, *, device: torch.device | None = None) -> Bool[Tensor, "T S"]:
