@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.nn.functional import binary_cross_entropy
 
 from neurarium.errors import InvalidValue
 from neurarium.parts.bundles import Labelled
@@ -22,9 +23,9 @@ def pictures(count: int) -> Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(3))
 
 
-def learner(likelihood: Likelihood = "bernoulli", *, beta: float = 1.0, lr: float = 1e-3) -> Variational:
+def learner(likelihood: Likelihood = "bernoulli", **given: float) -> Variational:
     torch.manual_seed(0)
-    return Variational(VAE(shape=SHAPE, latent=3, hidden=(16,), likelihood=likelihood), beta=beta, lr=lr)
+    return Variational(VAE(shape=SHAPE, latent=3, hidden=(16,), likelihood=likelihood), **given)  # type: ignore[arg-type]
 
 
 @given(seed=st.integers(0, 1000))
@@ -84,6 +85,16 @@ def test_the_likelihood_of_a_linear_decoder_is_the_exact_one() -> None:
     exact = 0.5 * ((far @ spread.inverse() * far).sum(1) + spread.logdet() + 16 * log(2 * pi))
     found = model.likelihood(images, draws=20_000, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(found.double(), exact.detach(), atol=0.1, rtol=0)
+
+
+def test_greys_that_stay_grey_cost_what_they_do_in_pytorchs_example() -> None:
+    model, images, noise = learner(binarise=False), pictures(6), drawn(6, 3)
+    bound = model.bound(images, None, noise)
+    mean, log_variance = model.model.encode(images)
+    back = torch.sigmoid(model.model.decode(mean + noise * torch.exp(0.5 * log_variance)))
+    loss = binary_cross_entropy(back, images.flatten(1), reduction="sum")
+    loss = loss - 0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+    torch.testing.assert_close(bound.negative_elbo.sum(), loss)
 
 
 def test_a_weight_of_nothing_lets_codes_go_and_a_large_one_brings_them_to_the_prior() -> None:

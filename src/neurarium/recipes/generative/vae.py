@@ -45,6 +45,7 @@ def vae(
     layers: int = 2,
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
     beta: float = 1.0,
+    binarise: bool = True,
     draws: int = DRAWS,
 ) -> Result:
     """Every digit becomes a small cloud of codes, and any code a digit.
@@ -65,6 +66,7 @@ def vae(
         layers: of the encoder between picture and code, and of the decoder.
         likelihood: of a pixel: bernoulli (on or off by chance) or gaussian (a grey).
         beta: weight of the clouds' distance from the prior; above 1 codes come apart at the cost of sharpness.
+        binarise: draw Bernoulli's pixels on or off by their greys at every look; --no-binarise explains the greys.
         draws: codes a picture by which its likelihood is estimated.
     """
     images = load_images(data, seed=run.seed, device=run.device)
@@ -74,9 +76,10 @@ def vae(
     sizes = tuple(max(1, hidden // 2**layer) for layer in range(layers))
     steps = max(FEWEST, EPOCHS * len(images.train) // batch) if steps is None else steps
     net = VAE(shape=images.shape, latent=latent, hidden=sizes, likelihood=likelihood)
-    learner = Variational(net, beta=beta, lr=lr, schedule=cosine)
+    learner = Variational(net, beta=beta, binarise=binarise, lr=lr, schedule=cosine)
     plain = Variational(
         VAE(shape=images.shape, likelihood=likelihood, **PLAIN),  # type: ignore[arg-type]
+        binarise=binarise,
         lr=PLAIN_RATE,
     )
 

@@ -9,7 +9,8 @@ Source: NYU NN II, Variational Autoencoders; CS 479 §29; Kingma & Welling 2014,
 and 10, appendix B and C; Higgins et al. 2017, β-VAE, eq. 4 (β); Burda, Grosse & Salakhutdinov 2016, Importance weighted
 autoencoders, eq. 8 (likelihood).
 Differs: pixels from 0 to 1 are chances of being on, drawn anew at every look (dynamic binarisation, Burda et al. 2016,
-§5), where the decoder is Bernoulli; a Gaussian decoder has one deviation for all pixels, learned.
+§5), where the decoder is Bernoulli, unless `binarise` is off: then a grey counts as the mean of its draws, as in
+PyTorch's example. A Gaussian decoder has one deviation for all pixels, learned.
 Shapes: B batch, C channels, H height, W width, F = C H W pixels, Z numbers of a code, K draws.
 """
 
@@ -137,6 +138,8 @@ class Variational(Learner[Labelled]):
     Args:
         model: the network.
         beta: weight β of the clouds' distance from the prior; 1 is the bound itself.
+        binarise: draw the pixels that a Bernoulli decoder explains on or off by their greys, anew at every look; if
+            not, the greys themselves are explained, which is sooner done but bounds the likelihood of nothing.
         optimizer: builds the optimiser from parameters and `lr`.
         lr: learning rate at the schedule's 1.
         schedule: factor of the learning rate by progress.
@@ -157,13 +160,14 @@ class Variational(Learner[Labelled]):
         model: VAE,
         *,
         beta: float = 1.0,
+        binarise: bool = True,
         optimizer: MakeOptimizer = adam,
         lr: float = 1e-3,
         schedule: Schedule = constant,
     ) -> None:
         require(beta >= 0, f"beta is {beta}, but must not be negative")
         require(lr >= 0, f"lr is {lr}, but must not be negative")
-        self.model, self.beta, self.lr, self.schedule = model, beta, lr, schedule
+        self.model, self.beta, self.binarise, self.lr, self.schedule = model, beta, binarise, lr, schedule
         self.optimizer = optimizer(model.parameters(), lr=lr)
 
     def learn(self, batch: Labelled) -> Measures:
@@ -176,19 +180,20 @@ class Variational(Learner[Labelled]):
         set_rate(self.optimizer, self.lr * self.schedule(self.progress))
         images = batch.inputs
         check_range(images)
-        bound = self.bound(images, torch.rand_like(images), torch.randn(len(images), self.model.latent).to(images))
+        chance = torch.rand_like(images) if self.binarise else None
+        bound = self.bound(images, chance, torch.randn(len(images), self.model.latent).to(images))
         loss = (bound.reconstruction + self.beta * bound.divergence).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return {name: value.detach().mean() for name, value in bound._asdict().items()}
 
-    def bound(self, images: Float[Tensor, "B C H W"], chance: Tensor, noise: Float[Tensor, "B Z"]) -> Bound:
+    def bound(self, images: Float[Tensor, "B C H W"], chance: Tensor | None, noise: Float[Tensor, "B Z"]) -> Bound:
         """The bound for each picture.
 
         Args:
             images: from 0 to 1.
-            chance: uniform numbers of the same shape, by which pixels are on or off.
+            chance: uniform numbers of the same shape, by which pixels are on or off (None: they stay grey).
             noise: normal numbers, by which codes are drawn.
         """
         pixels = self.pixels(images, chance)
@@ -198,9 +203,11 @@ class Variational(Learner[Labelled]):
         reconstruction, divergence = -self.model.log_likelihood(told, pixels.flatten(1)), code.divergence()
         return Bound(reconstruction + divergence, reconstruction, divergence)
 
-    def pixels(self, images: Float[Tensor, "B C H W"], chance: Tensor) -> Float[Tensor, "B C H W"]:
+    def pixels(self, images: Float[Tensor, "B C H W"], chance: Tensor | None) -> Float[Tensor, "B C H W"]:
         """The pictures that are explained: on or off by chance under a Bernoulli decoder, else as they are."""
-        return (chance < images).to(images.dtype) if self.model.likelihood == "bernoulli" else images
+        if chance is None or self.model.likelihood != "bernoulli":
+            return images
+        return (chance < images).to(images.dtype)
 
     def evaluate(
         self, batches: Iterable[Labelled], *, generator: torch.Generator, prefix: str = ""
@@ -256,8 +263,8 @@ class Variational(Learner[Labelled]):
         with evaluating(self.model):
             return self.model.encode(images)
 
-    def _drawn(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chance = torch.rand(images.shape, generator=generator).to(images)
+    def _drawn(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor | None, Tensor]:
+        chance = torch.rand(images.shape, generator=generator).to(images) if self.binarise else None
         return chance, torch.randn(len(images), self.model.latent, generator=generator).to(images)
 
     def example(self, batch: Labelled) -> dict[str, tuple[Tensor, ...]]:
