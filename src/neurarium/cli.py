@@ -141,14 +141,15 @@ def reproduce_command(words: list[str]) -> int:
         ] = None,
         jobs: Annotated[int, arg(help="runs at the same time; they share the cores")] = 1,
         results: Annotated[Path, arg(help="where measured values go")] = Path("results"),
-    ) -> tuple[tuple[str, ...], bool, int | None, int, Path]:
+        missing: Annotated[bool, arg(help="run only what has no value there yet")] = False,
+    ) -> tuple[tuple[str, ...], bool, int | None, int, Path, bool]:
         """Run recipes at their default budget over seeds, negative control included; write what was measured."""
-        return names, all, seeds, jobs, results
+        return names, all, seeds, jobs, results, missing
 
-    names, every, seeds, jobs, results = parse(asked, words, "neurarium reproduce")
+    names, every, seeds, jobs, results, missing = parse(asked, words, "neurarium reproduce")
     from neurarium.running.results import reproduce
 
-    return reproduce(names, every=every, seeds=seeds, jobs=jobs, results=results, console=OUT)
+    return reproduce(names, every=every, seeds=seeds, jobs=jobs, results=results, console=OUT, missing=missing)
 
 
 def check_command(words: list[str]) -> int:

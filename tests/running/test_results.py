@@ -28,9 +28,12 @@ def row(seed: int, accuracy: float) -> dict[str, Any]:
     return {"seed": seed, "measures": {"test_accuracy": accuracy}, "seconds": 2.0, **about}
 
 
-def reproduce(monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Any) -> tuple[int, dict[str, Any]]:
+def reproduce(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Any, *, missing: bool = False
+) -> tuple[int, dict[str, Any]]:
     monkeypatch.setattr(results, "_pool", lambda jobs: Pool(answer))
-    code = results.reproduce(["lenet"], every=False, seeds=3, jobs=2, results=folder, console=Console(quiet=True))
+    quiet = Console(quiet=True)
+    code = results.reproduce(["lenet"], every=False, seeds=3, jobs=2, results=folder, console=quiet, missing=missing)
     return code, json.loads((folder / "vision" / "lenet.json").read_text())
 
 
@@ -77,6 +80,41 @@ def test_what_could_not_run_is_said_and_claims_nothing(monkeypatch: pytest.Monke
     assert code == 0
     assert written["variants"][1]["stopped"] == ["mnist is not here"]
     assert [verdict["given"] for verdict in written["verdicts"]] == [{}, {"shuffle_labels": True}]
+
+
+def test_what_cannot_run_keeps_its_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _, first = reproduce(monkeypatch, tmp_path, lambda options, seed: row(seed, 0.1 if options else 0.99))
+    stopped = {"seed": 0, "stopped": "mnist is not here"}
+    _, again = reproduce(
+        monkeypatch,
+        tmp_path,
+        lambda options, seed: stopped if "data" in options else row(seed, 0.2 if options else 0.98),
+    )
+    assert again["variants"][1:] == first["variants"][1:]
+    assert again["variants"][0]["measures"]["test_accuracy"]["mean"] == pytest.approx(0.98)
+    assert again["control"]["measures"]["test_accuracy"]["mean"] == pytest.approx(0.2)
+
+
+def test_only_what_is_missing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran: list[tuple[dict[str, Any], int]] = []
+
+    def without_data(options: dict[str, Any], seed: int) -> dict[str, Any]:
+        if "data" in options:
+            return {"seed": seed, "stopped": "mnist is not here"}
+        return row(seed, 0.1 if "shuffle_labels" in options else 0.99)
+
+    def with_data(options: dict[str, Any], seed: int) -> dict[str, Any]:
+        ran.append((options, seed))
+        return row(seed, 0.99)
+
+    _, first = reproduce(monkeypatch, tmp_path, without_data)
+    code, again = reproduce(monkeypatch, tmp_path, with_data, missing=True)
+    assert code == 0
+    given: list[dict[str, Any]] = [{"data": "mnist"}, {"data": "mnist", "steps": 4687}, {"data": "fashion-mnist"}]
+    assert ran == [(options, seed) for options in given for seed in range(3)]
+    assert again["variants"][0] == first["variants"][0]
+    assert again["control"] == first["control"]
+    assert len(again["verdicts"]) == 5
 
 
 def test_a_run_in_a_process_of_its_own_returns_its_result() -> None:

@@ -1,7 +1,8 @@
 """Reproduce: recipes at their default budget over seeds, what was measured written to `results/`.
 
 Each run has a process of its own, so that nothing of one reaches another. The negative control runs beside the promise.
-`results/<family>/<recipe>.json` holds the values; `results/README.md` is the table made from all of them.
+`results/<family>/<recipe>.json` holds the values; `results/README.md` is the table made from all of them. What cannot
+be run here, for want of a data set, keeps the values it has.
 """
 
 import json
@@ -35,7 +36,14 @@ class Asked:
 
 
 def reproduce(
-    names: Sequence[str], *, every: bool, seeds: int | None, jobs: int, results: Path, console: Console
+    names: Sequence[str],
+    *,
+    every: bool,
+    seeds: int | None,
+    jobs: int,
+    results: Path,
+    console: Console,
+    missing: bool = False,
 ) -> int:
     """Run recipes and write what was measured.
 
@@ -43,6 +51,7 @@ def reproduce(
         names: recipes; none of them with `every`.
         every: take the whole catalogue.
         seeds: runs of each variant, with seeds 0, 1, ... (default: as many as its promises say).
+        missing: run only what has no value in the folder yet.
         jobs: processes at the same time; the cores are shared among them.
         results: folder of the measured values.
         console: where progress is told.
@@ -60,9 +69,12 @@ def reproduce(
     entries = list(catalogue().values()) if every else [find(name) for name in names]
     fine = True
     with _pool(jobs) as pool:
-        waiting = [(entry, _submit(pool, entry, seeds, jobs)) for entry in entries]
-        for entry, runs in waiting:
-            measured = _gather(entry, runs, console)
+        waiting = []
+        for entry in entries:
+            before = _before(results, entry)
+            waiting.append((entry, before, _submit(pool, entry, before if missing else {}, seeds, jobs)))
+        for entry, before, runs in waiting:
+            measured = _gather(entry, before, runs, console)
             with disk_errors_told(results):
                 (results / entry.family).mkdir(parents=True, exist_ok=True)
                 write_json(results / entry.family / f"{entry.name}.json", measured)
@@ -111,10 +123,32 @@ def _pool(jobs: int) -> Executor:
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
 
 
-def _submit(pool: Executor, entry: Entry, seeds: int | None, jobs: int) -> Runs:
+def _before(results: Path, entry: Entry) -> dict[str, Any]:
+    """What the results file of a recipe says so far; nothing if there is none."""
+    path = results / entry.family / f"{entry.name}.json"
+    if not path.exists():
+        return {}
+    try:
+        before: dict[str, Any] = json.loads(path.read_text())
+        return before if "variants" in before and "control" in before else {}
+    except ValueError:
+        return {}
+
+
+def _known(before: Mapping[str, Any], asked: Asked) -> dict[str, Any] | None:
+    """What was measured before of one thing that is asked for."""
+    if not before:
+        return None
+    found = [before["control"]] if asked.control else before["variants"]
+    return next((one for one in found if one.get("given") == asked.given and one["seeds"]), None)
+
+
+def _submit(pool: Executor, entry: Entry, known: Mapping[str, Any], seeds: int | None, jobs: int) -> Runs:
     threads = max(1, (os.cpu_count() or 1) // jobs)
 
     def submit(one: Asked) -> list["Future[dict[str, Any]]"]:
+        if _known(known, one):
+            return []
         count = seeds or promised_seeds(entry, None if one.control else one.given)
         return [pool.submit(_run_one, entry.name, dict(one.given), seed, threads) for seed in range(count)]
 
@@ -134,8 +168,9 @@ def _run_one(name: str, options: dict[str, Any], seed: int, threads: int) -> dic
         return {**done.result, "versions": versions(), "machine": {**machine(), "model": _processor()}}
 
 
-def _gather(entry: Entry, runs: Runs, console: Console) -> dict[str, Any]:
+def _gather(entry: Entry, before: Mapping[str, Any], runs: Runs, console: Console) -> dict[str, Any]:
     measured: dict[str, Any] = {
+        **{name: before[name] for name in ("versions", "machine", "date") if name in before},
         "recipe": entry.name,
         "family": entry.family,
         "variants": [],
@@ -145,15 +180,18 @@ def _gather(entry: Entry, runs: Runs, console: Console) -> dict[str, Any]:
     for asked, futures in runs:
         rows = [future.result() for future in futures]
         about = _about(asked, rows)
+        known = None if about["seeds"] else _known(before, asked)
         for row in rows:
             if "versions" in row:
                 measured |= {"versions": row["versions"], "machine": row["machine"], "date": time.strftime("%Y-%m-%d")}
+        if rows:
+            console.print(_told(asked, about), markup=False, highlight=False, soft_wrap=True)
+        about = known or about
         if asked.control:
             measured["control"] = about
         else:
             measured["variants"].append(about)
         measured["verdicts"] += _verdicts(asked, about)
-        console.print(_told(asked, about), markup=False, highlight=False, soft_wrap=True)
     return measured
 
 
@@ -167,6 +205,7 @@ def _about(asked: Asked, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "measures": {name: _spread([row["measures"][name] for row in done]) for name in names},
         "seconds": _spread([row["seconds"] for row in done]) if done else None,
         "stopped": stopped,
+        "date": time.strftime("%Y-%m-%d"),
     }
 
 
