@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from neurarium.errors import CheckpointError, InvalidValue, RunError
 from neurarium.running.catalogue import find
@@ -138,6 +139,24 @@ def test_opening_a_run_gives_its_learner_and_writes_nothing(tmp_path: Path) -> N
     run = open_run(folder)
     assert run.fits["fit"].step == 12
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_run_finds_its_data_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for number in range(24):
+        place = here / "mine" / ("dark" if number % 2 else "light")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * number).save(place / f"{number}.png")
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    folder = short(tmp_path, data="folder:mine").folder
+    monkeypatch.chdir(elsewhere)
+    assert open_run(folder).classes == ("dark", "light")
+    (here / "mine").rename(here / "theirs")
+    with pytest.raises(
+        RunError, match="opened with the data it learned from, which is not there: mine is not a folder"
+    ):
+        open_run(folder)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files, as a full disk would")

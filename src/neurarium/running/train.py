@@ -16,11 +16,12 @@ import torch
 from rich.console import Console
 
 from neurarium import __version__
-from neurarium.errors import CheckpointError, NeurariumError, RunError, require
+from neurarium.errors import CheckpointError, DataError, NeurariumError, RunError, require
 from neurarium.running import ranks
 from neurarium.running.catalogue import Entry, find
 from neurarium.running.checkpoints import fits_of
 from neurarium.running.devices import keep_freed_memory
+from neurarium.running.elsewhere import found_again
 from neurarium.running.files import disk_errors_told, held, write_json
 from neurarium.running.loop import Fit
 from neurarium.running.pictures import curves
@@ -97,14 +98,14 @@ def resume(
     with _holding(folder):
         settings, quiet = Settings(**about["settings"]), Console(quiet=True)
         run = Run(folder, settings, console or quiet, before_fit=before_fit, renders=renders)
-        return _go(entry.load(), about["options"], run)
+        return _go(entry.load(), found_again(about["options"], Path(about["began_in"])), run)
 
 
 def open_run(folder: Path) -> Run:
     """A run with its learners as they were last saved, in `run.fits`; nothing is trained or written.
 
     Raises:
-        RunError: the folder is not a run, or holds no checkpoint.
+        RunError: the folder is not a run, holds no checkpoint, or learned from data that is not there any more.
     """
     about = read_run(folder)
     saved = fits_of(folder)
@@ -112,9 +113,12 @@ def open_run(folder: Path) -> Run:
         raise RunError(f"{folder} has no checkpoint: {about['recipe']} learned nothing in it that could be taken away")
     run = Run(folder, Settings(**{**about["settings"], "device": "cpu", "precision": "float32"}), opened=set(saved))
     try:
-        find(about["source"] or about["recipe"]).load()(run, **about["options"])
+        recipe = find(about["source"] or about["recipe"]).load()
+        recipe(run, **found_again(about["options"], Path(about["began_in"])))
     except Reached:
         return run
+    except DataError as error:
+        raise RunError(f"{folder} is opened with the data it learned from, which is not there: {error}") from None
     raise CheckpointError(f"{folder} has checkpoints of fits {saved} that {about['recipe']} does not make any more")
 
 
@@ -130,7 +134,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text())
         Settings(**about["settings"])
-        return {key: about[key] for key in ("recipe", "source", "options", "settings", "versions")}
+        about.setdefault("began_in", ".")
+        return {key: about[key] for key in ("recipe", "source", "options", "settings", "versions", "began_in")}
     except (ValueError, KeyError, TypeError):
         raise RunError(f"{path} is damaged or of another program; a run cannot be resumed without it") from None
 
@@ -211,6 +216,7 @@ def _describe(folder: Path, entry: Entry, options: Mapping[str, Any], settings: 
         "recipe": entry.name,
         "source": None if entry.ours else str(entry.path),
         "options": dict(options),
+        "began_in": str(Path.cwd()),
         "settings": settings.as_dict(),
         "versions": versions(),
         "machine": machine(),
