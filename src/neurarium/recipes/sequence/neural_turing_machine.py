@@ -62,9 +62,9 @@ class Kind:
 
 KINDS = {
     "copy": Kind(copy, 1, 20, 60, heads=1, rows=128, steps=5000, batch=16, lr=5e-3, eps=1e-4),
-    "repeat_copy": Kind(repeat_copy, 1, 10, 20, heads=1, rows=32, steps=6000, batch=16, lr=5e-3, grows=True),
+    "repeat_copy": Kind(repeat_copy, 1, 10, 20, heads=1, rows=32, steps=6000, batch=16, lr=5e-3, eps=1e-4, grows=True),
     "associative_recall": Kind(associative_recall, 2, 6, 12, heads=1, rows=128, steps=4000, batch=32),
-    "priority_sort": Kind(priority_sort, 10, 10, 12, heads=1, rows=20, steps=12000, batch=32),
+    "priority_sort": Kind(priority_sort, 10, 10, 12, heads=2, rows=20, steps=12000, batch=32, lr=5e-3, eps=1e-4),
 }
 
 
