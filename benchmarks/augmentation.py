@@ -36,10 +36,10 @@ def pixels() -> Tensor:
 
 
 def ours() -> Callable[[], float]:
-    """A stream of two views of every batch."""
+    """A stream of two views of every batch, compiled before the clock starts."""
     keep_freed_memory()
     images = ImageSet(HeldPixels(pixels()), torch.zeros(IMAGES, dtype=torch.int64))
-    stream = Views(images.batches(BATCH, seed=0), build_augment(OPERATIONS), seed=0)
+    stream = Views(images.batches(BATCH, seed=0), build_augment(OPERATIONS, compiled=True), seed=0)
 
     def work() -> float:
         for first, second in islice(stream, EPOCHS * IMAGES // BATCH):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +34,23 @@ def test_pieces_that_fit_the_cache_change_nothing(monkeypatch: pytest.MonkeyPatc
     whole = augment(images, generator=chance())
     monkeypatch.setattr("neurarium.systems.vision.augmentation.CHUNK", 3 * images[0].numel() * 4)
     assert torch.allclose(augment(images, generator=chance()), whole, atol=1e-6)
+
+
+COMPILED = f"""
+import torch
+from neurarium.systems.vision.augmentation import build_augment
+plain, compiled = build_augment("{VIEW}"), build_augment("{VIEW}", compiled=True)
+for count in (40, 33, 2, 1):
+    images, drawn = torch.rand(count, 3, 8, 8), torch.rand(count, plain.numbers)
+    torch.testing.assert_close(compiled.change(images, drawn), plain.change(images, drawn), rtol=0, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_operations_are_the_same() -> None:
+    # In a process of its own: the type checks of tests are not for the compiler.
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

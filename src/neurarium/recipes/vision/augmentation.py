@@ -61,7 +61,7 @@ def augmentation(
     """
     images = load_images(data, seed=run.seed, device=run.device)
     run.note(data=images.name)
-    changes = build_augment(augment)
+    changes = build_augment(augment, compiled=run.settings.compile)
     chosen, others = few_of_each(images.train.labels, labels, generator=run.generator("labels"))
     few, rest = Chosen(images.train, chosen), [Chosen(images.train, others)] if len(others) else []
     net = Classifier(build_encoder(encoder, shape=images.shape), classes=images.classes)

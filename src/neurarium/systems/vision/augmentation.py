@@ -13,7 +13,7 @@ whose drawn shape does not fit is cut to the image instead of drawn again, and m
 Shapes: B batch, C channels, H height, W width, D numbers drawn for an operation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -163,6 +163,8 @@ OPERATIONS: Mapping[str, type[Crop | Flip | Jitter | Grey | Blur | Affine | Cuto
 }
 """Every operation by its name on the command line."""
 
+FUSED = (Crop, Jitter, Affine)  # of many small steps, which become one or two when compiled
+
 
 class Step(NamedTuple):
     """An operation and the chance that an image gets it."""
@@ -179,6 +181,8 @@ class Augment:
 
     Args:
         steps: in the order in which they happen.
+        compiled: make one program of each operation of many small steps by `torch.compile`: a quarter more images a
+            second, the same but for the last digits, after some ten seconds at the first call.
 
     Raises:
         InvalidValue: a chance is not between 0 and 1.
@@ -189,11 +193,15 @@ class Augment:
     [1.0, 0.0, 1.0, 1.0, 1.0, 0.0]
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], *, compiled: bool = False) -> None:
         for operation, chance in steps:
             name = type(operation).__name__.lower()
             require(0 <= chance <= 1, f"the chance of {name} is {chance:g}; it must be from 0 to 1")
         self.steps = tuple(steps)
+        self.programs: list[Callable[[Tensor, Tensor], Tensor]] = [
+            torch.compile(operation.__call__, dynamic=True) if compiled and isinstance(operation, FUSED) else operation
+            for operation, _ in steps
+        ]
 
     def __call__(self, images: Float[Tensor, "B C H W"], *, generator: torch.Generator) -> Float[Tensor, "B C H W"]:
         """The images, each changed by its own draw."""
@@ -213,24 +221,26 @@ class Augment:
     def change(self, images: Float[Tensor, "B C H W"], drawn: Float[Tensor, "B D"]) -> Float[Tensor, "B C H W"]:
         """The images changed by numbers drawn before, which lie on the CPU."""
         start, images = 0, images.clone()
-        for operation, chance in self.steps:
+        for (operation, chance), program in zip(self.steps, self.programs, strict=True):
             end = start + 1 + operation.numbers
             chosen = (drawn[:, start] < chance).nonzero().flatten()
             uniform = drawn[:, start + 1 : end].index_select(0, chosen).to(images.device, images.dtype)
             start = end
+            apply = program if len(chosen) > 1 else operation  # for one image another program would be made
             if len(chosen) == images.shape[0]:
-                images = operation(images, uniform)
+                images = apply(images, uniform)
             elif len(chosen):
                 place = chosen.to(images.device)
-                images.index_copy_(0, place, operation(images.index_select(0, place), uniform))
+                images.index_copy_(0, place, apply(images.index_select(0, place), uniform))
         return images
 
 
-def build_augment(text: str) -> Augment:
+def build_augment(text: str, *, compiled: bool = False) -> Augment:
     """An augmentation from its operations' names, each with its chance and strength: `NAME:CHANCE:STRENGTH,...`.
 
     Args:
         text: operations in order; `:CHANCE` and `:STRENGTH` may be left out and are 1 then; or `none`.
+        compiled: as of `Augment`.
 
     Raises:
         InvalidValue: there is no such operation, or a chance or strength that cannot be.
@@ -238,7 +248,7 @@ def build_augment(text: str) -> Augment:
     >>> [type(step.operation).__name__ for step in build_augment("crop,flip:0.5,jitter:0.8:0.5").steps]
     ['Crop', 'Flip', 'Jitter']
     """
-    return Augment([] if text == "none" else [_step(part.strip()) for part in text.split(",")])
+    return Augment([] if text == "none" else [_step(part.strip()) for part in text.split(",")], compiled=compiled)
 
 
 def _step(part: str) -> Step:
