@@ -24,7 +24,7 @@ from neurarium.systems.vision.augmentation import ASPECT, BLUR, HUE, JITTER, SMA
 
 SIDE, BATCH = 32, 256
 IMAGES = 8 * BATCH
-EPOCHS = 2  # of ours a turn, for one takes less than a tenth of a second
+EPOCHS = 16  # of ours a turn, for one takes less than a tenth of a second
 WORKERS = 2
 OPERATIONS = "crop,flip:0.5,jitter:0.8,grey:0.2,blur:0.5"  # two views of Chen et al. 2020, appendix A
 
@@ -145,13 +145,13 @@ WORK = f"two views of 32×32 colour images, batch {BATCH}: {OPERATIONS}"
 def lightly_benchmark() -> Benchmark:
     """Two views of 32×32 colour images, the peer being a library that many use."""
     peer = f"lightly's SimCLRTransform, {WORKERS} workers"
-    return Benchmark("augmentation", WORK, "images", ours, lightly_peer, peer, 12.0)
+    return Benchmark("augmentation", WORK, "images", ours, lightly_peer, peer, 12.0, rounds=9)
 
 
 def lean_benchmark() -> Benchmark:
     """The same, the peer doing nothing that it need not."""
     peer = f"PIL an image at a time, {WORKERS} workers"
-    return Benchmark("augmentation_lean", WORK, "images", ours, lean_peer, peer, 12.0)
+    return Benchmark("augmentation_lean", WORK, "images", ours, lean_peer, peer, 12.0, rounds=9)
 
 
 BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
