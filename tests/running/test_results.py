@@ -84,7 +84,7 @@ def test_what_could_not_run_is_said_and_claims_nothing(monkeypatch: pytest.Monke
 
 def test_what_cannot_run_keeps_its_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _, first = reproduce(monkeypatch, tmp_path, lambda options, seed: row(seed, 0.1 if options else 0.99))
-    stopped = {"seed": 0, "stopped": "mnist is not here"}
+    stopped = {"seed": 0, "stopped": "mnist is not here", "no_data": True}
     _, again = reproduce(
         monkeypatch,
         tmp_path,
@@ -93,6 +93,15 @@ def test_what_cannot_run_keeps_its_values(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert again["variants"][1:] == first["variants"][1:]
     assert again["variants"][0]["measures"]["test_accuracy"]["mean"] == pytest.approx(0.98)
     assert again["control"]["measures"]["test_accuracy"]["mean"] == pytest.approx(0.2)
+
+
+def test_a_run_that_fails_does_not_hide_behind_older_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reproduce(monkeypatch, tmp_path, lambda options, seed: row(seed, 0.1 if "shuffle_labels" in options else 0.995))
+    failed = {"seed": 0, "stopped": "loss became NaN at step 3", "no_data": False}
+    _, again = reproduce(monkeypatch, tmp_path, lambda options, seed: failed)
+    assert [variant["seeds"] for variant in again["variants"]] == [[]] * 4
+    assert again["variants"][0]["stopped"] == ["loss became NaN at step 3"]
+    assert again["verdicts"] == []
 
 
 def test_only_what_is_missing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,7 +129,8 @@ def test_only_what_is_missing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_run_in_a_process_of_its_own_returns_its_result() -> None:
     answer = results._run_one("lenet", {"steps": 2}, 0, 1)
     assert set(answer["measures"]) == {"test_loss", "test_accuracy"}
-    assert "stopped" in results._run_one("lenet", {"data": "idx:nowhere"}, 0, 1)
+    assert results._run_one("lenet", {"data": "idx:nowhere"}, 0, 1)["no_data"]
+    assert not results._run_one("lenet", {"steps": -1}, 0, 1)["no_data"]
 
 
 def test_every_variant_is_asked_for_once() -> None:

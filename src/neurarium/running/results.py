@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from neurarium.errors import InvalidValue, NeurariumError, require
+from neurarium.errors import DataError, InvalidValue, NeurariumError, require
 from neurarium.running.catalogue import Entry, catalogue, find
 from neurarium.running.files import disk_errors_told, write_json, write_whole
 from neurarium.running.recipe import Expect, Recipe
@@ -164,7 +164,7 @@ def _run_one(name: str, options: dict[str, Any], seed: int, threads: int) -> dic
         try:
             done = train(find(name), options, Settings(seed=seed, threads=threads), out=Path(out))
         except NeurariumError as error:
-            return {"seed": seed, "stopped": str(error)}
+            return {"seed": seed, "stopped": str(error), "no_data": isinstance(error, DataError)}
         return {**done.result, "versions": versions(), "machine": {**machine(), "model": _processor()}}
 
 
@@ -180,7 +180,8 @@ def _gather(entry: Entry, before: Mapping[str, Any], runs: Runs, console: Consol
     for asked, futures in runs:
         rows = [future.result() for future in futures]
         about = _about(asked, rows)
-        known = None if about["seeds"] else _known(before, asked)
+        # Only for want of data: a run that failed must not hide behind older values.
+        known = _known(before, asked) if all(row.get("no_data") for row in rows) else None
         for row in rows:
             if "versions" in row:
                 measured |= {"versions": row["versions"], "machine": row["machine"], "date": time.strftime("%Y-%m-%d")}
@@ -205,7 +206,7 @@ def _about(asked: Asked, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "measures": {name: _spread([row["measures"][name] for row in done]) for name in names},
         "seconds": _spread([row["seconds"] for row in done]) if done else None,
         "stopped": stopped,
-        "date": time.strftime("%Y-%m-%d"),
+        "date": time.strftime("%Y-%m-%d") if done else None,
     }
 
 

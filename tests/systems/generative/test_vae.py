@@ -23,9 +23,12 @@ def pictures(count: int) -> Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(3))
 
 
-def learner(likelihood: Likelihood = "bernoulli", **given: float) -> Variational:
+def learner(
+    likelihood: Likelihood = "bernoulli", *, beta: float = 1.0, binarise: bool = True, lr: float = 1e-3
+) -> Variational:
     torch.manual_seed(0)
-    return Variational(VAE(shape=SHAPE, latent=3, hidden=(16,), likelihood=likelihood), **given)  # type: ignore[arg-type]
+    net = VAE(shape=SHAPE, latent=3, hidden=(16,), likelihood=likelihood)
+    return Variational(net, beta=beta, binarise=binarise, lr=lr)
 
 
 @given(seed=st.integers(0, 1000))
